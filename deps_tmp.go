@@ -1,0 +1,38 @@
+//go:build deps
+
+package meshdiag
+
+import (
+	_ "buf.build/gen/go/bufbuild/protovalidate/protocolbuffers/go/buf/validate"
+	_ "buf.build/go/protovalidate"
+	_ "github.com/envoyproxy/go-control-plane/envoy/service/status/v3"
+	_ "github.com/envoyproxy/go-control-plane/pkg/server/v3"
+	_ "github.com/grpc-ecosystem/go-grpc-middleware/v2/interceptors/recovery"
+	_ "github.com/grpc-ecosystem/grpc-gateway/v2/runtime"
+	_ "github.com/grpc-ecosystem/grpc-gateway/v2/protoc-gen-openapiv2/options"
+	_ "github.com/miekg/dns"
+	_ "github.com/prometheus/client_golang/prometheus"
+	_ "github.com/prometheus/client_golang/prometheus/promhttp"
+	_ "github.com/spf13/cobra"
+	_ "go.opentelemetry.io/contrib/instrumentation/google.golang.org/grpc/otelgrpc"
+	_ "golang.org/x/oauth2/google"
+	_ "golang.org/x/sync/errgroup"
+	_ "golang.org/x/term"
+	_ "golang.org/x/net/http2"
+	_ "google.golang.org/api/compute/v1"
+	_ "google.golang.org/api/cloudresourcemanager/v3"
+	_ "google.golang.org/api/networkservices/v1"
+	_ "google.golang.org/api/serviceusage/v1"
+	_ "google.golang.org/api/policytroubleshooter/v1"
+	_ "google.golang.org/api/trafficdirector/v3"
+	_ "google.golang.org/genproto/googleapis/api/annotations"
+	_ "google.golang.org/genproto/googleapis/rpc/errdetails"
+	_ "google.golang.org/grpc"
+	_ "google.golang.org/grpc/xds"
+	_ "google.golang.org/grpc/admin"
+	_ "google.golang.org/grpc/reflection"
+	_ "google.golang.org/protobuf/proto"
+	_ "go.yaml.in/yaml/v3"
+	_ "sigs.k8s.io/yaml"
+	_ "go.uber.org/goleak"
+)
