@@ -195,8 +195,8 @@ type Doc struct {
 	References  []string // URLs
 }
 
-// Step is one thing to do. Text and Command are text/template over the cause's parameters; in Command each is quoted for a
-// shell. A parameter that isn't known shows as its name in capitals.
+// Step is one thing to do. In Text and Command {{name}} stands for a parameter of the cause, or one that the target gives:
+// project, network, mesh, scope, node_id, zone, instance. See [Render].
 type Step struct {
 	If      string // only where this parameter is set and not empty
 	Unless  string // only where this parameter is unset or empty

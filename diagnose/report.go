@@ -56,7 +56,8 @@ type Finding struct {
 	Symptoms    []CheckID // checks whose causes this one explains
 	Params      map[string]string
 
-	key string
+	key      string
+	unfilled []string
 }
 
 // Action is one step of a remedy, filled in.

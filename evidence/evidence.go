@@ -181,15 +181,11 @@ func (s *Set) Has(n Name) bool {
 	return len(s.obs[n]) > 0
 }
 
-// Seal gives a set with the same observations that later writes to s don't reach: what came before the deadline.
-func (s *Set) Seal() *Set {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	c := NewSet()
-	for n, l := range s.obs {
-		c.obs[n] = slices.Clone(l)
+// Absorb adds every observation of another set.
+func (s *Set) Absorb(o *Set) {
+	for _, x := range o.Observations() {
+		s.add(x)
 	}
-	return c
 }
 
 // Observations gives every observation, sorted by fact, then live before pasted, then by collector and detail.

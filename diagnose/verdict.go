@@ -1,0 +1,245 @@
+package diagnose
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/meshdiag/meshdiag/evidence"
+)
+
+// Facts of a VM that HEALTHY rests on and that no collector brings yet: without them a VM is INCONCLUSIVE at best.
+const (
+	interceptionFact evidence.Name = "interception"
+	agentFact        evidence.Name = "proxy-agent"
+)
+
+// mandatoryFacts is the one table of what HEALTHY rests on, by kind of target. Each must be known, wholly, from a live
+// source.
+var mandatoryFacts = []struct {
+	kind    string
+	applies func(Target) bool
+	facts   []evidence.Name
+}{
+	{"any live target", Target.Live, []evidence.Name{
+		evidence.ProjectFact.Name(), evidence.Services.Name(), evidence.Clients.Name(), evidence.ClientStatuses.Name(),
+	}},
+	{"a network", func(t Target) bool { return t.Network != "" }, []evidence.Name{evidence.ForwardingRules.Name()}},
+	{"a mesh", func(t Target) bool { return t.MeshName() != "" }, []evidence.Name{evidence.Meshes.Name(), evidence.Routes.Name()}},
+	{"a gateway scope", func(t Target) bool { return t.GatewayScope() != "" }, []evidence.Name{evidence.Gateways.Name(), evidence.Routes.Name()}},
+	{"a VM", func(t Target) bool { return t.Instance != "" }, []evidence.Name{
+		evidence.Instances.Name(), evidence.ProxyPermissions.Name(), interceptionFact, agentFact,
+	}},
+}
+
+// mandatory gives the facts that HEALTHY rests on for a request, sorted.
+func mandatory(req Request) []evidence.Name {
+	if !req.Target.Live() {
+		return nil
+	}
+	var out []evidence.Name
+	for _, row := range mandatoryFacts {
+		if row.applies(req.Target) {
+			out = append(out, row.facts...)
+		}
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
+}
+
+// report puts findings, results and observations together.
+func (e *Engine) report(req Request, set *evidence.Set, found []Finding, results map[CheckID]Result) *Report {
+	rep := &Report{Target: req.Target, Observations: set.Observations()}
+	rep.Causes = e.fold(merge(found), results)
+	e.rank(rep.Causes, req.Symptom)
+	for _, r := range results {
+		rep.Results = append(rep.Results, r)
+	}
+	slices.SortFunc(rep.Results, func(a, b Result) int { return strings.Compare(string(a.Check), string(b.Check)) })
+	rep.Unseen = unseen(req, rep.Observations)
+	rep.Notes = notes(set)
+	e.verdict(req, rep)
+	return rep
+}
+
+// verdict decides: HEALTHY is given only where all that it rests on was seen and no check was left open.
+func (e *Engine) verdict(req Request, rep *Report) {
+	open := 0
+	for _, r := range rep.Results {
+		if r.Outcome == OutcomeInconclusive {
+			open++
+		}
+	}
+	var lacking []string
+	for _, u := range rep.Unseen {
+		if u.Mandatory {
+			lacking = append(lacking, string(u.Fact))
+		}
+	}
+	slices.Sort(lacking)
+	lacking = slices.Compact(lacking)
+	switch {
+	case len(rep.Causes) > 0:
+		rep.Verdict = CausesFound
+		rep.Headline = rep.Causes[0].Summary
+	case !req.Target.Live():
+		rep.Verdict = Inconclusive
+		rep.Headline = "Nothing wrong was found in the files given; no live system was asked."
+	case len(lacking) > 0:
+		rep.Verdict = Inconclusive
+		rep.Headline = "Nothing wrong was found, but this could not be seen: " + strings.Join(lacking, ", ") + "."
+	case open > 0:
+		rep.Verdict = Inconclusive
+		rep.Headline = fmt.Sprintf("Nothing wrong was found, but %s could not be decided.", count(open, "check", "checks"))
+	default:
+		rep.Verdict = Healthy
+		rep.Headline = fmt.Sprintf("Nothing is wrong with %s as far as its control plane, configuration and clients show.", req.Target)
+	}
+}
+
+func count(n int, one, many string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return fmt.Sprintf("%d %s", n, many)
+}
+
+// unseen lists what was asked for and isn't known, and the mandatory facts that nobody could be asked for.
+func unseen(req Request, obs []evidence.Observation) []Unseen {
+	must := mandatory(req)
+	var out []Unseen
+	live := map[evidence.Name]bool{} // said something about by a live source
+	for _, o := range obs {
+		live[o.Name] = live[o.Name] || !o.Source.Pasted
+		if o.Known() {
+			continue
+		}
+		u := Unseen{Fact: o.Name, Reason: o.Err.Error(), Source: o.Source, Mandatory: slices.Contains(must, o.Name) && !o.Source.Pasted}
+		var d *evidence.Denied
+		if errors.As(o.Err, &d) {
+			u.Permission, u.Role, u.Command = d.Permission, d.Role, d.Command
+		}
+		out = append(out, u)
+	}
+	for _, n := range must {
+		if live[n] {
+			continue
+		}
+		reason := "nothing that could tell it was asked"
+		if n == interceptionFact || n == agentFact {
+			reason = "it can be seen only on the VM itself"
+		}
+		out = append(out, Unseen{Fact: n, Reason: reason, Mandatory: true})
+	}
+	slices.SortStableFunc(out, func(a, b Unseen) int { return strings.Compare(string(a.Fact), string(b.Fact)) })
+	return out
+}
+
+// notes tells what became of the files that weren't used.
+func notes(set *evidence.Set) []string {
+	var out []string
+	files, err := evidence.Get(evidence.NewView(set), evidence.Artifacts)
+	if err != nil {
+		return nil
+	}
+	for _, f := range files {
+		switch {
+		case !f.Used:
+			out = append(out, fmt.Sprintf("%s was not used: %s", f.Name, f.Note))
+		case f.Note != "":
+			out = append(out, fmt.Sprintf("%s was read as %s: %s", f.Name, f.Kind, f.Note))
+		default:
+			out = append(out, fmt.Sprintf("%s was read as %s", f.Name, f.Kind))
+		}
+	}
+	return out
+}
+
+// merge makes one finding of those of one check about the same thing.
+func merge(in []Finding) []Finding {
+	type id struct {
+		check        CheckID
+		key, subject string
+	}
+	at := map[id]int{}
+	var out []Finding
+	for _, f := range in {
+		k := id{f.Check, f.key, f.Subject}
+		i, ok := at[k]
+		if !ok {
+			at[k] = len(out)
+			out = append(out, f)
+			continue
+		}
+		o := &out[i]
+		o.Evidence = append(o.Evidence, f.Evidence...)
+		o.Severity = max(o.Severity, f.Severity)
+		if f.Confidence > o.Confidence {
+			o.Confidence, o.Summary, o.Remedy, o.Params = f.Confidence, f.Summary, f.Remedy, f.Params
+		}
+	}
+	return out
+}
+
+// fold takes out the findings that another one explains, lists them under it, and notes the outcome of their checks.
+func (e *Engine) fold(in []Finding, results map[CheckID]Result) []Finding {
+	explains := func(a, b Finding) bool { return e.closure[a.Check][b.Check] && nests(a.key, b.key) }
+	var roots []Finding
+	by := map[CheckID]CheckID{}
+	root := map[CheckID]bool{}
+	for _, f := range in {
+		folded := slices.ContainsFunc(in, func(a Finding) bool { return explains(a, f) })
+		if folded {
+			continue
+		}
+		root[f.Check] = true
+		for _, s := range in {
+			if explains(f, s) && !slices.Contains(f.Symptoms, s.Check) {
+				f.Symptoms = append(f.Symptoms, s.Check)
+				if by[s.Check] == "" || f.Check < by[s.Check] {
+					by[s.Check] = f.Check
+				}
+			}
+		}
+		slices.Sort(f.Symptoms)
+		roots = append(roots, f)
+	}
+	for s, r := range by {
+		if !root[s] {
+			results[s] = Result{Check: s, Outcome: OutcomeSymptom, Reason: "explained by " + string(r)}
+		}
+	}
+	return roots
+}
+
+// nests says whether outer is the start of inner, by whole path segments.
+func nests(outer, inner string) bool {
+	return outer == "" || outer == inner || strings.HasPrefix(inner, outer+"/")
+}
+
+// rank sorts findings: first what explains the symptom asked about, then severity, confidence, layer, and names.
+func (e *Engine) rank(f []Finding, s Symptom) {
+	asked := func(x Finding) int {
+		if s == SymptomNone {
+			return 0
+		}
+		ids := append([]CheckID{x.Check}, x.Symptoms...)
+		if slices.ContainsFunc(ids, func(id CheckID) bool { return slices.Contains(e.byID[id].Symptoms, s) }) {
+			return 0
+		}
+		return 1
+	}
+	slices.SortFunc(f, func(a, b Finding) int {
+		return cmp.Or(
+			cmp.Compare(asked(a), asked(b)),
+			cmp.Compare(b.Severity, a.Severity),
+			cmp.Compare(b.Confidence, a.Confidence),
+			cmp.Compare(e.byID[a.Check].Layer, e.byID[b.Check].Layer),
+			strings.Compare(string(a.Check), string(b.Check)),
+			strings.Compare(a.Subject, b.Subject),
+			strings.Compare(a.key, b.key),
+		)
+	})
+}
