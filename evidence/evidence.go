@@ -269,6 +269,25 @@ func Get[T any](v *View, k Key[T]) (T, error) {
 	}
 }
 
+// Whole reads a fact like [Get], and is missing also where one live source failed beside others that knew: what isn't in
+// the part that is known may be in the part that isn't. Checks that conclude from an absence use it.
+func Whole[T any](v *View, k Key[T]) (T, error) {
+	t, err := Get(v, k)
+	if err != nil {
+		return t, err
+	}
+	for _, o := range v.set.of(k.name) {
+		if !o.Known() && !o.Source.Pasted {
+			m := &Missing{Name: k.name, Why: Failed, Err: o.Err, Source: o.Source}
+			if o.Late {
+				m.Why = Late
+			}
+			return t, m
+		}
+	}
+	return t, nil
+}
+
 // SourceOf gives the source that Get would answer from (the first, where several add up). It doesn't count as a read.
 func (v *View) SourceOf(n Name) (Source, bool) {
 	l := v.set.of(n)
