@@ -1,0 +1,303 @@
+package xdsclient
+
+import (
+	"fmt"
+	"time"
+	"unicode/utf8"
+
+	"google.golang.org/grpc/mem"
+	"google.golang.org/protobuf/encoding/protowire"
+)
+
+// DecodeOptions say what to keep of an answer.
+type DecodeOptions struct {
+	// KeepContents keeps the contents of resources, raw (Resource.Contents). They are most of an answer's bytes.
+	KeepContents bool
+}
+
+// DecodeResponse reads an envoy.service.status.v3.ClientStatusResponse in protobuf's wire format, merging and skipping as
+// protobuf does. The clients are in the order of the answer, and hold no reference to b. An error wraps ErrMalformed and
+// names the place.
+func DecodeResponse(b []byte, o DecodeOptions) ([]ClientConfig, error) {
+	return newDecoder(o).response(mem.BufferSlice{mem.SliceBuffer(b)})
+}
+
+// decoder reads answers, and remembers the strings of earlier ones: clients of a mesh have most names, versions and types
+// in common. It is not safe for concurrent use.
+type decoder struct {
+	DecodeOptions
+	nodesOnly bool // leave out resources
+
+	strings   map[string]string
+	resources []Resource   // of the client being read; beyond its length, those of clients before
+	build     buildVersion // of the node being read
+	kinds     []dump
+	scratch   []byte
+}
+
+func newDecoder(o DecodeOptions) *decoder {
+	return &decoder{DecodeOptions: o, strings: map[string]string{}, kinds: dumpKinds()}
+}
+
+// maxScratch bounds what a decoder keeps between answers to join values that cross buffers.
+const maxScratch = 1 << 20
+
+// str gives b as a string, the same one for equal bytes.
+func (d *decoder) str(b []byte) (string, error) {
+	if s, ok := d.strings[string(b)]; ok {
+		return s, nil
+	}
+	if !utf8.Valid(b) {
+		return "", errUTF8
+	}
+	s := string(b)
+	d.strings[s] = s
+	return s, nil
+}
+
+// strLike is str, with a guess of what it may be.
+func (d *decoder) strLike(b []byte, guess string) (string, error) {
+	if string(b) == guess {
+		return guess, nil
+	}
+	return d.str(b)
+}
+
+// response reads a ClientStatusResponse.
+func (d *decoder) response(s mem.BufferSlice) ([]ClientConfig, error) {
+	c := newCursor(s, d.scratch)
+	var clients []ClientConfig
+	for c.left > 0 {
+		num, typ, err := c.tag()
+		if err != nil {
+			return nil, err
+		}
+		if num != 1 || typ != protowire.BytesType { // config
+			if err := c.skipField(num, typ); err != nil {
+				return nil, err
+			}
+			continue
+		}
+		client, err := d.client(c)
+		if err != nil {
+			return nil, fmt.Errorf("config[%d]: %w", len(clients), err)
+		}
+		clients = append(clients, client)
+	}
+	if d.scratch = c.scratch; cap(d.scratch) > maxScratch {
+		d.scratch = nil
+	}
+	return clients, nil
+}
+
+// client reads a ClientConfig, whose length comes first.
+func (d *decoder) client(c *cursor) (ClientConfig, error) {
+	var out ClientConfig
+	n, err := c.varint()
+	if err != nil {
+		return out, err
+	}
+	if n > uint64(c.left) {
+		return out, errTruncated
+	}
+	end := c.left - int(n)
+	d.resources, d.build = d.resources[:0], buildVersion{}
+	var generic, per int
+	for c.left > end {
+		num, typ, err := c.tag()
+		if err != nil {
+			return out, err
+		}
+		if typ != protowire.BytesType || num > 4 || d.nodesOnly && num != 1 {
+			if err := c.skipField(num, typ); err != nil {
+				return out, err
+			}
+			continue
+		}
+		n, err := c.varint()
+		if err != nil {
+			return out, err
+		}
+		if c.left < end || n > uint64(c.left-end) {
+			return out, errTruncated
+		}
+		b, err := c.take(n)
+		if err != nil {
+			return out, err
+		}
+		switch num {
+		case 1: // node
+			if err := d.node(b, &out.Node); err != nil {
+				return out, fmt.Errorf("node: %w", err)
+			}
+		case 2: // xds_config, deprecated
+			if err := d.perXDS(b); err != nil {
+				return out, fmt.Errorf("xds_config[%d]: %w", per, err)
+			}
+			per++
+		case 3: // generic_xds_configs
+			if err := d.generic(b); err != nil {
+				return out, fmt.Errorf("generic_xds_configs[%d]: %w", generic, err)
+			}
+			generic++
+		case 4: // client_scope
+			if out.ClientScope, err = d.str(b); err != nil {
+				return out, fmt.Errorf("client_scope: %w", err)
+			}
+		}
+	}
+	if c.left != end {
+		return out, errTruncated
+	}
+	if len(d.resources) > 0 {
+		out.Resources = make([]Resource, len(d.resources))
+		copy(out.Resources, d.resources)
+	}
+	return out, nil
+}
+
+// slot makes room for a resource. Until it is written it holds a resource of an earlier client: in a mesh, the likeliest
+// values of this one.
+func (d *decoder) slot() *Resource {
+	n := len(d.resources)
+	if n == cap(d.resources) {
+		d.resources = append(d.resources, Resource{})
+	} else {
+		d.resources = d.resources[:n+1]
+	}
+	return &d.resources[n]
+}
+
+// generic reads a ClientConfig.GenericXdsConfig into a new resource.
+func (d *decoder) generic(b []byte) error {
+	slot := d.slot()
+	var r Resource
+	var updated stamp
+	var failed failure
+	var err error
+	f := reader{b: b}
+	for f.next() {
+		switch f.typ {
+		case protowire.BytesType:
+			switch f.num {
+			case 1: // type_url
+				r.TypeURL, err = d.strLike(f.v, slot.TypeURL)
+			case 2: // name
+				r.Name, err = d.strLike(f.v, slot.Name)
+			case 3: // version_info
+				r.Version, err = d.strLike(f.v, slot.Version)
+			case 4: // xds_config
+				err = d.contents(f.v, &r)
+			case 5: // last_updated
+				err = updated.merge(f.v)
+			case 8: // error_state
+				err = d.failure(f.v, &failed)
+			}
+			if err != nil {
+				return err
+			}
+		case protowire.VarintType:
+			switch f.num {
+			case 6: // config_status
+				r.ConfigStatus = configStatus(int32(f.n))
+			case 7: // client_status
+				r.ClientStatus = clientStatus(int32(f.n))
+			case 9: // is_static_resource
+				r.Static = f.n != 0
+			}
+		}
+	}
+	r.LastUpdated = updated.time()
+	r.Error = failed.get()
+	*slot = r
+	return f.err
+}
+
+// contents reads a google.protobuf.Any, and keeps it if contents are wanted.
+func (d *decoder) contents(b []byte, r *Resource) error {
+	f := reader{b: b}
+	var typ, value []byte
+	var hasType, hasValue bool
+	for f.next() {
+		switch {
+		case f.bytes(1): // type_url
+			typ, hasType = f.v, true
+			if string(typ) != r.TypeURL && !utf8.Valid(typ) {
+				return errUTF8
+			}
+		case f.bytes(2): // value
+			value, hasValue = f.v, true
+		}
+	}
+	if f.err != nil || !d.KeepContents {
+		return f.err
+	}
+	if r.Contents == nil {
+		r.Contents = &Contents{}
+	}
+	if hasType {
+		var err error
+		if r.Contents.TypeURL, err = d.str(typ); err != nil {
+			return err
+		}
+	}
+	if hasValue {
+		r.Contents.Value = append([]byte{}, value...)
+	}
+	return nil
+}
+
+// failure is an envoy.admin.v3.UpdateFailureState being read.
+type failure struct {
+	set              bool
+	details, version string
+	attempt          stamp
+}
+
+func (d *decoder) failure(b []byte, to *failure) error {
+	to.set = true
+	var err error
+	f := reader{b: b}
+	for f.next() {
+		switch {
+		case f.bytes(2): // last_update_attempt
+			err = to.attempt.merge(f.v)
+		case f.bytes(3): // details
+			to.details, err = d.str(f.v)
+		case f.bytes(4): // version_info
+			to.version, err = d.str(f.v)
+		}
+		if err != nil {
+			return fmt.Errorf("error_state: %w", err)
+		}
+	}
+	return f.err
+}
+
+func (f *failure) get() *UpdateFailure {
+	if !f.set {
+		return nil
+	}
+	return &UpdateFailure{Details: f.details, Version: f.version, LastAttempt: f.attempt.time()}
+}
+
+// stamp is a google.protobuf.Timestamp being read.
+type stamp struct {
+	seconds int64
+	nanos   int32
+}
+
+func (s *stamp) time() time.Time { return timestamp(s.seconds, s.nanos) }
+
+func (s *stamp) merge(b []byte) error {
+	f := reader{b: b}
+	for f.next() {
+		switch {
+		case f.varint(1):
+			s.seconds = int64(f.n)
+		case f.varint(2):
+			s.nanos = int32(f.n)
+		}
+	}
+	return f.err
+}
