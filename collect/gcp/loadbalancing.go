@@ -9,7 +9,6 @@ import (
 
 	"golang.org/x/sync/errgroup"
 	compute "google.golang.org/api/compute/v1"
-	"google.golang.org/api/googleapi"
 
 	"github.com/meshdiag/meshdiag/collect/gcp/convert"
 	"github.com/meshdiag/meshdiag/diagnose"
@@ -65,8 +64,7 @@ func (a *API) collectForwardingRules(ctx context.Context, req diagnose.Request, 
 			if err != nil {
 				return "", err
 			}
-			l, err := c.ForwardingRules.AggregatedList(project).MaxResults(pageSize).PageToken(token).Context(ctx).
-				Do(googleapi.QueryParameter("returnPartialSuccess", "true")) // the client has no method for it
+			l, err := c.ForwardingRules.AggregatedList(project).MaxResults(pageSize).PageToken(token).Context(ctx).Do()
 			if err != nil {
 				return "", err
 			}
