@@ -1,0 +1,215 @@
+package lab
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
+	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
+	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
+	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
+	"github.com/envoyproxy/go-control-plane/pkg/resource/v3"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/structpb"
+)
+
+// envoyClient plays the xDS side of an Envoy: one ADS stream, clusters and listeners asked for at once, endpoints and
+// routes by the names these refer to. Unlike Envoy it does not come back after its last attempt was refused: nothing
+// about the world changes while the lab runs.
+type envoyClient struct {
+	*surroundings
+	client  *Client
+	conn    *grpc.ClientConn
+	cancel  context.CancelFunc
+	done    sync.WaitGroup
+	settled chan error // one value: nil when all was answered or the last attempt refused
+}
+
+func (s *surroundings) startEnvoy(c *Client) (proxy, error) {
+	files := s.artifactsOf(c)
+	if err := os.MkdirAll(filepath.Dir(files.bootstrap), 0o700); err != nil {
+		return nil, fmt.Errorf("making the folder of client %s: %w", c.Name, err)
+	}
+	b, err := s.scenario.envoyBootstrapYAML(c, trafficDirectorHost+":443", s.caFile)
+	if err != nil {
+		return nil, err
+	}
+	for name, b := range map[string][]byte{files.bootstrap: b, files.log: nil} {
+		if err := os.WriteFile(name, b, 0o600); err != nil {
+			return nil, fmt.Errorf("writing the files of client %s: %w", c.Name, err)
+		}
+	}
+	if c.Down {
+		return stopped{}, nil
+	}
+	lifetime := tokenLifetime
+	if c.BadToken {
+		lifetime = -time.Minute // a token that ran out and was not renewed
+	}
+	conn, err := grpc.NewClient(s.target, grpc.WithIdleTimeout(0),
+		grpc.WithTransportCredentials(credentials.NewTLS(&tls.Config{RootCAs: s.ca.pool(), MinVersion: tls.VersionTLS12})),
+		grpc.WithPerRPCCredentials(bearer(s.tokens.issue(s.scenario.identityOf(c), lifetime))))
+	if err != nil {
+		return nil, fmt.Errorf("client %s: %w", c.Name, err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	e := &envoyClient{surroundings: s, client: c, conn: conn, cancel: cancel, settled: make(chan error, 1)}
+	e.done.Go(func() { e.run(ctx) })
+	return e, nil
+}
+
+// bearer is an OAuth token sent with every call.
+type bearer string
+
+func (b bearer) GetRequestMetadata(context.Context, ...string) (map[string]string, error) {
+	return map[string]string{"authorization": "Bearer " + string(b)}, nil
+}
+
+func (bearer) RequireTransportSecurity() bool { return true }
+
+func (e *envoyClient) settle(ctx context.Context) error {
+	select {
+	case err := <-e.settled:
+		if err != nil {
+			return err
+		}
+	case <-ctx.Done():
+		return fmt.Errorf("client %s: %w", e.client.Name, ctx.Err())
+	}
+	if e.client.Silent {
+		return nil
+	}
+	return e.controlPlane.await(ctx, e.client.nodeID(), (*xdsStream).answered)
+}
+
+func (e *envoyClient) close() {
+	e.cancel()
+	_ = e.conn.Close()
+	e.done.Wait()
+}
+
+func (e *envoyClient) run(ctx context.Context) {
+	var once sync.Once
+	settled := func(err error) { once.Do(func() { e.settled <- err }) }
+	for range e.client.Attempts {
+		err := e.stream(ctx, settled)
+		if ctx.Err() != nil {
+			return
+		}
+		if err := e.logClosed(err); err != nil {
+			settled(err)
+			return
+		}
+	}
+	settled(nil)
+}
+
+// logClosed writes the line that Envoy writes when its stream ends.
+func (e *envoyClient) logClosed(err error) error {
+	st := status.Convert(err)
+	line := fmt.Sprintf("[%s][1][warning][config] [./source/extensions/config_subscription/grpc/grpc_stream.h:226] "+
+		"StreamAggregatedResources gRPC config stream to %s:443 closed: %d, %s",
+		time.Now().UTC().Format("2006-01-02 15:04:05.000"), trafficDirectorHost, st.Code(), st.Message())
+	return appendLog(e.artifactsOf(e.client).log, line)
+}
+
+func (e *envoyClient) node() *corev3.Node {
+	major, minor, patch := 0, 0, 0
+	fmt.Sscanf(e.client.Version, "%d.%d.%d", &major, &minor, &patch) //nolint:errcheck // validated with the scenario
+	return &corev3.Node{
+		Id: e.client.nodeID(), Cluster: "cluster", Metadata: e.scenario.envoyMetadataStruct(e.client),
+		Locality: &corev3.Locality{Zone: e.scenario.Zone}, UserAgentName: "envoy",
+		UserAgentVersionType: &corev3.Node_UserAgentBuildVersion{UserAgentBuildVersion: &corev3.BuildVersion{
+			Version: &typev3.SemanticVersion{MajorNumber: uint32(major), MinorNumber: uint32(minor), Patch: uint32(patch)},
+			Metadata: &structpb.Struct{Fields: map[string]*structpb.Value{
+				"build.type": structpb.NewStringValue("RELEASE"), "revision.status": structpb.NewStringValue("Clean"),
+				"ssl.version": structpb.NewStringValue("BoringSSL")}},
+		}},
+	}
+}
+
+// stream runs one ADS stream until it ends, and calls settled once every type it asks for was answered.
+func (e *envoyClient) stream(ctx context.Context, settled func(error)) error {
+	st, err := discoveryv3.NewAggregatedDiscoveryServiceClient(e.conn).StreamAggregatedResources(ctx)
+	if err != nil {
+		return err
+	}
+	asked := map[string][]string{resource.ClusterType: nil, resource.ListenerType: nil}
+	answered := map[string]bool{}
+	for _, t := range []string{resource.ClusterType, resource.ListenerType} {
+		if err := st.Send(&discoveryv3.DiscoveryRequest{Node: e.node(), TypeUrl: t}); err != nil {
+			return streamError(st, err)
+		}
+	}
+	for {
+		r, err := st.Recv()
+		if err != nil {
+			return err
+		}
+		answered[r.GetTypeUrl()] = true
+		var next string
+		var names []string
+		if !e.client.Silent {
+			if err := st.Send(&discoveryv3.DiscoveryRequest{TypeUrl: r.GetTypeUrl(), VersionInfo: r.GetVersionInfo(),
+				ResponseNonce: r.GetNonce(), ResourceNames: asked[r.GetTypeUrl()]}); err != nil {
+				return streamError(st, err)
+			}
+			if next, names, err = references(r); err != nil {
+				return err
+			}
+		}
+		if next != "" {
+			asked[next] = names
+			if err := st.Send(&discoveryv3.DiscoveryRequest{TypeUrl: next, ResourceNames: names}); err != nil {
+				return streamError(st, err)
+			}
+		}
+		if len(answered) == len(asked) {
+			settled(nil)
+		}
+	}
+}
+
+// streamError gets the status behind a failed Send, which is only io.EOF.
+func streamError(st discoveryv3.AggregatedDiscoveryService_StreamAggregatedResourcesClient, err error) error {
+	if _, rerr := st.Recv(); rerr != nil {
+		return rerr
+	}
+	return err
+}
+
+// references says which resources of which type a response makes an Envoy ask for.
+func references(r *discoveryv3.DiscoveryResponse) (typeURL string, names []string, err error) {
+	for _, a := range r.GetResources() {
+		m, err := a.UnmarshalNew()
+		if err != nil {
+			return "", nil, status.Errorf(codes.InvalidArgument, "unreadable resource: %v", err)
+		}
+		switch m := m.(type) {
+		case *clusterv3.Cluster:
+			typeURL, names = resource.EndpointType, append(names, m.GetName())
+		case *listenerv3.Listener:
+			for _, chain := range m.GetFilterChains() {
+				for _, f := range chain.GetFilters() {
+					hcm := &hcmv3.HttpConnectionManager{}
+					if err := f.GetTypedConfig().UnmarshalTo(hcm); err != nil {
+						return "", nil, errors.Join(status.Error(codes.InvalidArgument, "unreadable filter"), err)
+					}
+					typeURL, names = resource.RouteType, append(names, hcm.GetRds().GetRouteConfigName())
+				}
+			}
+		}
+	}
+	return typeURL, names, nil
+}

@@ -1,0 +1,262 @@
+package lab
+
+import (
+	"bytes"
+	"embed"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"path"
+	"regexp"
+	"slices"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+)
+
+//go:embed scenarios/*.yaml
+var scenarioFiles embed.FS
+
+// Verdicts a scenario may expect of a diagnosis.
+const (
+	VerdictHealthy      = "HEALTHY"
+	VerdictCausesFound  = "CAUSES_FOUND"
+	VerdictInconclusive = "INCONCLUSIVE"
+)
+
+// Scenario is one mesh, the fault in it, and what a diagnosis of it must find. It is read from a YAML file of
+// scenarios/, where a field that is not listed here is an error.
+type Scenario struct {
+	Name    string `yaml:"name"`
+	Summary string `yaml:"summary"` // one line
+
+	Project   Project    `yaml:"project"`
+	Network   string     `yaml:"network"` // the VPC network of the forwarding rules
+	Zone      string     `yaml:"zone"`
+	Accounts  []Account  `yaml:"accounts"`
+	Services  []Service  `yaml:"services"`
+	Meshes    []Mesh     `yaml:"meshes"`
+	Gateways  []Gateway  `yaml:"gateways"`
+	Instances []Instance `yaml:"instances"`
+	Clients   []Client   `yaml:"clients"`
+	Fault     Fault      `yaml:"fault"`
+	Ask       Ask        `yaml:"ask"`
+	Expect    Expect     `yaml:"expect"`
+}
+
+// Expect is what a diagnosis of the scenario must say.
+type Expect struct {
+	Verdict string   `yaml:"verdict"` // HEALTHY, CAUSES_FOUND or INCONCLUSIVE
+	Causes  []string `yaml:"causes"`  // check IDs, first cause first, exactly these
+	Exit    int      `yaml:"exit"`    // exit status of the command line
+}
+
+// Project is a Google Cloud project.
+type Project struct {
+	ID           string   `yaml:"id"`
+	Number       string   `yaml:"number"`
+	DisabledAPIs []string `yaml:"disabled_apis"` // service names that Service Usage reports as DISABLED
+}
+
+// Account is a service account and the roles that the project's IAM policy grants it.
+type Account struct {
+	Name  string   `yaml:"name"` // the part of the e-mail address before @
+	Roles []string `yaml:"roles"`
+}
+
+// Service is one backend service with, unless NoRule is set, the forwarding rule, target proxy and URL map that
+// lead to it.
+type Service struct {
+	Name                     string           `yaml:"name"`
+	Port                     int              `yaml:"port"`
+	NoRule                   bool             `yaml:"no_rule"`                      // reached through Mesh or Gateway routes only
+	Scheme                   string           `yaml:"load_balancing_scheme"`        // INTERNAL_SELF_MANAGED unless set
+	Network                  string           `yaml:"network"`                      // the scenario's unless set
+	Proxy                    string           `yaml:"proxy"`                        // grpc (default), http or tcp
+	NotValidatedForProxyless bool             `yaml:"not_validated_for_proxyless"`  // a gRPC proxy for clients with a sidecar
+	Protocol                 string           `yaml:"protocol"`                     // of the backend service; GRPC unless set
+	Address                  string           `yaml:"address"`                      // of the rule; 0.0.0.0 unless set
+	Filters                  []MetadataFilter `yaml:"metadata_filters"`             // of the rule
+	BadFor                   []string         `yaml:"invalid_listener_for_clients"` // clients that are sent a listener they must reject
+}
+
+// MetadataFilter is one metadataFilters entry of a forwarding rule.
+type MetadataFilter struct {
+	Match  string            `yaml:"match"` // MATCH_ALL or MATCH_ANY
+	Labels map[string]string `yaml:"labels"`
+}
+
+// Mesh is a networkservices Mesh with the gRPC routes attached to it.
+type Mesh struct {
+	Name   string  `yaml:"name"`
+	Routes []Route `yaml:"routes"`
+}
+
+// Gateway is a networkservices Gateway of type OPEN_MESH with the routes attached to it.
+type Gateway struct {
+	Name   string  `yaml:"name"`
+	Scope  string  `yaml:"scope"`
+	Routes []Route `yaml:"routes"`
+}
+
+// Route is a route of a Mesh or Gateway to a service.
+type Route struct {
+	Name     string `yaml:"name"`
+	Kind     string `yaml:"kind"`     // grpc (default), http, tcp or tls
+	Hostname string `yaml:"hostname"` // with its port where clients dial one
+	Service  string `yaml:"service"`
+}
+
+// Instance is a Compute Engine VM.
+type Instance struct {
+	Name    string   `yaml:"name"`
+	Account string   `yaml:"account"` // empty: no service account attached
+	Scopes  []string `yaml:"scopes"`  // cloud-platform unless set; last path segment of the scope's URL
+}
+
+// Client is one proxy or proxyless gRPC client.
+type Client struct {
+	Name          string            `yaml:"name"`
+	Kind          string            `yaml:"kind"`           // grpc (default): a real grpc-go xDS client; envoy: a raw ADS stream
+	Node          string            `yaml:"node"`           // last part of the node id; derived from the name unless set
+	Instance      string            `yaml:"instance"`       // the VM it runs on: gives account and scopes
+	Account       string            `yaml:"account"`        // used when Instance is empty
+	ProjectNumber string            `yaml:"project_number"` // as its bootstrap has it; the project's unless set
+	Network       string            `yaml:"network"`        // as its bootstrap has it: a VPC, mesh:NAME or scope:NAME
+	Metadata      map[string]string `yaml:"metadata"`       // further node metadata
+	Dial          string            `yaml:"dial"`           // host:port of the service, for grpc
+	Version       string            `yaml:"version"`        // Envoy version, for envoy
+	Silent        bool              `yaml:"silent"`         // never answers a response, for envoy
+	SentAgo       string            `yaml:"sent_ago"`       // how long ago CSDS shall say its configuration was sent (with silent)
+	BadToken      bool              `yaml:"bad_token"`      // presents an expired token, for envoy
+	Attempts      int               `yaml:"attempts"`       // times it connects when refused, for envoy; 1 unless set
+	Omit          []string          `yaml:"omit"`           // "network", "project_number": left out of an Envoy bootstrap
+	Down          bool              `yaml:"down"`           // it exists, and does not run
+}
+
+// Fault is what is broken between the mesh and whoever asks.
+type Fault struct {
+	DNS          string `yaml:"dns"`           // nxdomain, servfail or timeout
+	Path         string `yaml:"path"`          // blackhole, intercept-tls or break-grpc
+	ControlPlane string `yaml:"control_plane"` // unavailable
+	ErrorDetails bool   `yaml:"error_details"` // CSDS carries the reason of a NACK in error_state
+}
+
+// Ask is how the diagnosis of the scenario is asked for.
+type Ask struct {
+	ProjectAsNumber bool     `yaml:"project_as_number"`
+	Network         string   `yaml:"network"`
+	Mesh            string   `yaml:"mesh"`
+	Client          string   `yaml:"client"`   // the client whose node id and artifacts are meant
+	NodeID          bool     `yaml:"node_id"`  // give the client's node id
+	Instance        bool     `yaml:"instance"` // give the client's zone and instance
+	Files           []string `yaml:"files"`    // artifacts of the client to hand over: bootstrap, log
+	Symptom         string   `yaml:"symptom"`
+}
+
+// Scenarios returns every scenario that ships with the lab, sorted by name. A file that does not decode strictly, or
+// that contradicts itself, is an error naming the file.
+func Scenarios() ([]Scenario, error) {
+	return loadScenarios(scenarioFiles, "scenarios")
+}
+
+// ScenarioByName returns the scenario of that name. The error for an unknown name is one line with the names closest
+// to it.
+func ScenarioByName(name string) (Scenario, error) {
+	if !scenarioName.MatchString(name) {
+		return Scenario{}, unknownScenario(name)
+	}
+	file := "scenarios/" + name + ".yaml"
+	b, err := scenarioFiles.ReadFile(file)
+	if errors.Is(err, fs.ErrNotExist) {
+		return Scenario{}, unknownScenario(name)
+	}
+	if err != nil {
+		return Scenario{}, fmt.Errorf("reading scenario: %w", err)
+	}
+	return parseScenario(file, b)
+}
+
+var scenarioName = regexp.MustCompile(`^[a-z][a-z0-9-]*$`)
+
+func unknownScenario(name string) error {
+	entries, err := scenarioFiles.ReadDir("scenarios")
+	if err != nil {
+		return fmt.Errorf("listing scenarios: %w", err)
+	}
+	names := make([]string, 0, len(entries))
+	for _, e := range entries {
+		names = append(names, strings.TrimSuffix(e.Name(), ".yaml"))
+	}
+	slices.SortStableFunc(names, func(a, b string) int { return distance(name, a) - distance(name, b) })
+	const suggestions = 3 // more would not be a hint any longer
+	return fmt.Errorf("unknown scenario %q: closest are %s", name, strings.Join(names[:min(suggestions, len(names))], ", "))
+}
+
+func loadScenarios(fsys fs.FS, dir string) ([]Scenario, error) {
+	entries, err := fs.ReadDir(fsys, dir) // sorted by file name, which is the scenario's name
+	if err != nil {
+		return nil, fmt.Errorf("listing scenarios: %w", err)
+	}
+	out := make([]Scenario, 0, len(entries))
+	for _, e := range entries {
+		file := path.Join(dir, e.Name())
+		b, err := fs.ReadFile(fsys, file)
+		if err != nil {
+			return nil, fmt.Errorf("reading scenario: %w", err)
+		}
+		s, err := parseScenario(file, b)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, s)
+	}
+	return out, nil
+}
+
+func parseScenario(file string, b []byte) (Scenario, error) {
+	var s Scenario
+	dec := yaml.NewDecoder(bytes.NewReader(b))
+	dec.KnownFields(true)
+	if err := dec.Decode(&s); err != nil {
+		if errors.Is(err, io.EOF) {
+			return Scenario{}, fmt.Errorf("%s: empty scenario", file)
+		}
+		return Scenario{}, fmt.Errorf("%s: %s", file, oneLine(err.Error()))
+	}
+	if err := dec.Decode(new(yaml.Node)); !errors.Is(err, io.EOF) {
+		return Scenario{}, fmt.Errorf("%s: more than one YAML document", file)
+	}
+	if want := strings.TrimSuffix(path.Base(file), ".yaml"); s.Name != want {
+		return Scenario{}, fmt.Errorf("%s: name: %q, expected %q like the file", file, s.Name, want)
+	}
+	s.fillDefaults()
+	if err := s.validate(); err != nil {
+		return Scenario{}, fmt.Errorf("%s: %w", file, err)
+	}
+	return s, nil
+}
+
+func oneLine(s string) string { return strings.Join(strings.Fields(s), " ") }
+
+// distance is the Levenshtein distance of two names.
+func distance(a, b string) int {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		diag := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			cost := diag
+			if a[i] != b[j] {
+				cost++
+			}
+			diag = row[j+1]
+			row[j+1] = min(cost, row[j]+1, row[j+1]+1)
+		}
+	}
+	return row[len(b)]
+}
