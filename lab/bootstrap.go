@@ -50,14 +50,13 @@ func (s *Scenario) clientIP(c *Client) string {
 }
 
 // grpcBootstrap is the file of a proxyless client, in the shape traffic-director-grpc-bootstrap gives it. It differs
-// where a client in the lab must: server_uri is the lab's, and channel_creds is "tls" (see authority.client).
-func (s *Scenario) grpcBootstrap(c *Client, serverURI, caFile, certFile, keyFile string) ([]byte, error) {
+// where a client in the lab must: server_uri is the lab's, and so is the type of channel_creds.
+func (s *Scenario) grpcBootstrap(c *Client, serverURI string, creds channelCredsConfig) ([]byte, error) {
 	template := listenerPrefix + c.ProjectNumber + "/" + c.Network + "/%s"
 	return json.MarshalIndent(map[string]any{
 		"xds_servers": []any{map[string]any{
-			"server_uri": serverURI,
-			"channel_creds": []any{map[string]any{"type": "tls", "config": map[string]any{
-				"ca_certificate_file": caFile, "certificate_file": certFile, "private_key_file": keyFile}}},
+			"server_uri":      serverURI,
+			"channel_creds":   []any{map[string]any{"type": channelCredsType, "config": creds}},
 			"server_features": []string{"xds_v3"},
 		}},
 		"authorities": map[string]any{xdsAuthority: map[string]any{"client_listener_resource_name_template": template}},

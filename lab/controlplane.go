@@ -16,9 +16,7 @@ import (
 	"github.com/envoyproxy/go-control-plane/pkg/server/v3"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/metadata"
-	"google.golang.org/grpc/peer"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/anypb"
 )
@@ -256,7 +254,7 @@ func (c *controlPlane) admit(ctx context.Context, node *corev3.Node) error {
 	return nil
 }
 
-// caller authenticates a gRPC call: an OAuth token, or the client certificate of the lab's gRPC clients.
+// caller authenticates a gRPC call by its OAuth token.
 func (c *controlPlane) caller(ctx context.Context, method string) (identity, error) {
 	if c.scenario.Fault.ControlPlane == "unavailable" {
 		return identity{}, errUnavailable()
@@ -266,10 +264,6 @@ func (c *controlPlane) caller(ctx context.Context, method string) (identity, err
 	ok := false
 	if a := md.Get("authorization"); len(a) > 0 {
 		id, ok = c.tokens.check(a[0])
-	} else if p, have := peer.FromContext(ctx); have {
-		if info, have := p.AuthInfo.(credentials.TLSInfo); have {
-			id, ok = certifiedIdentity(&info.State)
-		}
 	}
 	var quotaProject string
 	if v := md.Get("x-goog-user-project"); len(v) > 0 {

@@ -97,9 +97,6 @@ func (s *clientStatus) rest(r *http.Request) (*statusv3.ClientStatusResponse, er
 		return nil, errUnavailable()
 	}
 	id, ok := s.cp.tokens.check(r.Header.Get("Authorization"))
-	if !ok && r.Header.Get("Authorization") == "" {
-		id, ok = certifiedIdentity(r.TLS)
-	}
 	if err := s.cp.authorize(id, ok, r.Header.Get("X-Goog-User-Project"), csdsService+".FetchClientStatus"); err != nil {
 		return nil, err
 	}

@@ -185,8 +185,8 @@ func (s *Scenario) validateClients() error {
 			return fmt.Errorf("clients: name is empty")
 		case c.Kind == "grpc" && c.Dial == "" && !c.Down:
 			return fmt.Errorf("%s.dial: a gRPC client needs a host:port to dial", at)
-		case c.Kind == "grpc" && (c.Silent || c.BadToken || c.Version != "" || len(c.Omit) > 0):
-			return fmt.Errorf("%s: silent, bad_token, version and omit are for kind envoy", at)
+		case c.Kind == "grpc" && (c.Silent || c.Version != "" || len(c.Omit) > 0):
+			return fmt.Errorf("%s: silent, version and omit are for kind envoy", at)
 		case c.Instance != "" && s.instance(c.Instance) == nil:
 			return fmt.Errorf("%s.instance: no instance %q", at, c.Instance)
 		case c.Account != "" && s.account(c.Account) == nil:

@@ -53,13 +53,9 @@ func (s *surroundings) startEnvoy(c *Client) (proxy, error) {
 	if c.Down {
 		return stopped{}, nil
 	}
-	lifetime := tokenLifetime
-	if c.BadToken {
-		lifetime = -time.Minute // a token that ran out and was not renewed
-	}
 	conn, err := grpc.NewClient(s.target, grpc.WithIdleTimeout(0),
 		grpc.WithTransportCredentials(credentials.NewTLS(&tls.Config{RootCAs: s.ca.pool(), MinVersion: tls.VersionTLS12})),
-		grpc.WithPerRPCCredentials(bearer(s.tokens.issue(s.scenario.identityOf(c), lifetime))))
+		grpc.WithPerRPCCredentials(bearer(s.tokenOf(c))))
 	if err != nil {
 		return nil, fmt.Errorf("client %s: %w", c.Name, err)
 	}
@@ -68,15 +64,6 @@ func (s *surroundings) startEnvoy(c *Client) (proxy, error) {
 	e.done.Go(func() { e.run(ctx) })
 	return e, nil
 }
-
-// bearer is an OAuth token sent with every call.
-type bearer string
-
-func (b bearer) GetRequestMetadata(context.Context, ...string) (map[string]string, error) {
-	return map[string]string{"authorization": "Bearer " + string(b)}, nil
-}
-
-func (bearer) RequireTransportSecurity() bool { return true }
 
 func (e *envoyClient) settle(ctx context.Context) error {
 	select {

@@ -85,17 +85,12 @@ func (s *surroundings) startGRPC(c *Client) (proxy, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("making the folder of client %s: %w", c.Name, err)
 	}
-	id := s.scenario.identityOf(c)
-	certFile, keyFile := filepath.Join(dir, "certificate.pem"), filepath.Join(dir, "key.pem")
-	cert, key, err := s.ca.client(id, s.scenario.email(id.Account))
-	if err != nil {
-		return nil, err
-	}
-	bootstrap, err := s.scenario.grpcBootstrap(c, s.target, s.caFile, certFile, keyFile)
+	creds := channelCredsConfig{CAFile: s.caFile, TokenFile: filepath.Join(dir, "token")}
+	bootstrap, err := s.scenario.grpcBootstrap(c, s.target, creds)
 	if err != nil {
 		return nil, fmt.Errorf("writing the bootstrap of %s: %w", c.Name, err)
 	}
-	for name, b := range map[string][]byte{certFile: cert, keyFile: key, files.bootstrap: bootstrap, files.log: nil} {
+	for name, b := range map[string][]byte{creds.TokenFile: []byte(s.tokenOf(c)), files.bootstrap: bootstrap, files.log: nil} {
 		if err := os.WriteFile(name, b, 0o600); err != nil {
 			return nil, fmt.Errorf("writing the files of client %s: %w", c.Name, err)
 		}
@@ -103,6 +98,7 @@ func (s *surroundings) startGRPC(c *Client) (proxy, error) {
 	if c.Down {
 		return stopped{}, nil
 	}
+	registerChannelCreds()
 	resolver, err := xds.NewXDSResolverWithConfigForTesting(bootstrap)
 	if err != nil {
 		return nil, fmt.Errorf("client %s: %w", c.Name, err)

@@ -126,7 +126,7 @@ func (w *World) start(ctx context.Context, o Options) error {
 	w.onClose(back.close)
 
 	cp := newControlPlane(s, tok, back.addr, o.Latency)
-	cpServer, err := startWebServer(observed(cp, o.Observe), serverTLS(cert, ca), o.Logger)
+	cpServer, err := startWebServer(observed(cp, o.Observe), serverTLS(cert), o.Logger)
 	if err != nil {
 		return err
 	}
@@ -137,7 +137,7 @@ func (w *World) start(ctx context.Context, o Options) error {
 	}
 
 	apis := &lateHandler{}
-	apiServer, err := startWebServer(apis, serverTLS(cert, ca), o.Logger)
+	apiServer, err := startWebServer(apis, serverTLS(cert), o.Logger)
 	if err != nil {
 		return err
 	}

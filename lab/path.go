@@ -61,9 +61,8 @@ func (w *webServer) close() {
 	w.handlers.Wait()
 }
 
-func serverTLS(cert tls.Certificate, clients *authority) *tls.Config {
-	return &tls.Config{Certificates: []tls.Certificate{cert}, NextProtos: []string{"h2", "http/1.1"}, MinVersion: tls.VersionTLS12,
-		ClientAuth: tls.VerifyClientCertIfGiven, ClientCAs: clients.pool()}
+func serverTLS(cert tls.Certificate) *tls.Config {
+	return &tls.Config{Certificates: []tls.Certificate{cert}, NextProtos: []string{"h2", "http/1.1"}, MinVersion: tls.VersionTLS12}
 }
 
 // startMiddlebox plays a network appliance that terminates TLS with a certificate everybody trusts, passes HTTP
@@ -84,7 +83,7 @@ func startMiddlebox(upstream string, cert tls.Certificate, ca *authority, log *s
 			return
 		}
 		proxy.ServeHTTP(w, r)
-	}), serverTLS(cert, ca), log)
+	}), serverTLS(cert), log)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -11,8 +11,6 @@ import (
 	"fmt"
 	"math/big"
 	"net"
-	"net/url"
-	"strings"
 	"time"
 )
 
@@ -88,41 +86,4 @@ func (a *authority) server() (tls.Certificate, error) {
 	t.DNSNames = []string{trafficDirectorHost, "*.googleapis.com", "localhost"}
 	t.IPAddresses = []net.IP{net.IPv4(127, 0, 0, 1)}
 	return a.issue(t)
-}
-
-// identityScheme is the URI scheme under which a client certificate carries who its owner is.
-const identityScheme = "lab-identity"
-
-// client issues a certificate that proves an identity. Why certificates: grpc-go's xDS client reaches Traffic
-// Director with the channel credentials google_default, which fetch tokens from Google and nowhere else, and its
-// call_creds are behind an environment variable that is read before main. What is left in a bootstrap file is "tls"
-// with a client certificate, so that is how the lab's gRPC clients say which service account and scopes they have.
-// Envoys and meshdiag present OAuth tokens.
-func (a *authority) client(id identity, email string) (certPEM, keyPEM []byte, err error) {
-	t := certificateTemplate(pkix.Name{CommonName: email})
-	t.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}
-	t.URIs = []*url.URL{{Scheme: identityScheme, Host: id.Account, Path: "/" + strings.Join(id.Scopes, "/")}}
-	c, err := a.issue(t)
-	if err != nil {
-		return nil, nil, err
-	}
-	der, err := x509.MarshalPKCS8PrivateKey(c.PrivateKey)
-	if err != nil {
-		return nil, nil, fmt.Errorf("encoding the key of %s: %w", email, err)
-	}
-	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: c.Certificate[0]}),
-		pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), nil
-}
-
-// certifiedIdentity reads what client wrote from a connection whose client certificate was verified.
-func certifiedIdentity(state *tls.ConnectionState) (identity, bool) {
-	if state == nil || len(state.VerifiedChains) == 0 {
-		return identity{}, false
-	}
-	for _, u := range state.VerifiedChains[0][0].URIs {
-		if u.Scheme == identityScheme {
-			return identity{Account: u.Host, Scopes: strings.FieldsFunc(u.Path, func(r rune) bool { return r == '/' })}, true
-		}
-	}
-	return identity{}, false
 }

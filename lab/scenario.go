@@ -129,7 +129,7 @@ type Client struct {
 	Version       string            `yaml:"version"`        // Envoy version, for envoy
 	Silent        bool              `yaml:"silent"`         // never answers a response, for envoy
 	SentAgo       string            `yaml:"sent_ago"`       // how long ago CSDS shall say its configuration was sent (with silent)
-	BadToken      bool              `yaml:"bad_token"`      // presents an expired token, for envoy
+	BadToken      bool              `yaml:"bad_token"`      // presents a token that ran out
 	Attempts      int               `yaml:"attempts"`       // times it connects when refused, for envoy; 1 unless set
 	Omit          []string          `yaml:"omit"`           // "network", "project_number": left out of an Envoy bootstrap
 	Down          bool              `yaml:"down"`           // it exists, and does not run
