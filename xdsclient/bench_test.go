@@ -1,0 +1,3 @@
+package xdsclient
+
+func benchChild() {}
