@@ -52,6 +52,8 @@ type Client struct {
 type Behaviour struct {
 	// Refuse, if not nil, sees each request that kept the rules, and may refuse it with the error that it returns.
 	Refuse func(*statusv3.ClientStatusRequest) error
+	// Change, if not nil, may change an answer before it is sent.
+	Change func(*statusv3.ClientStatusRequest, *statusv3.ClientStatusResponse)
 	// Answer, if not nil, is sent instead of the answer that it is given: wire format over gRPC, a body over REST.
 	Answer func(*statusv3.ClientStatusRequest, *statusv3.ClientStatusResponse) []byte
 	// CutAfter ends every stream with CutWith after so many answers; 0 never does. A nil CutWith ends it with OK.
@@ -285,6 +287,9 @@ func (s *Server) answer(ctx context.Context, req *statusv3.ClientStatusRequest, 
 		if err := b.Refuse(req); err != nil {
 			return nil, err
 		}
+	}
+	if b.Change != nil {
+		b.Change(req, resp)
 	}
 	if b.Answer != nil {
 		return b.Answer(req, resp), nil
