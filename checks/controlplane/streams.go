@@ -1,0 +1,271 @@
+package controlplane
+
+import (
+	"fmt"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/meshdiag/meshdiag/checks/messages"
+	"github.com/meshdiag/meshdiag/diagnose"
+	"github.com/meshdiag/meshdiag/evidence"
+)
+
+// The gRPC status codes that checks tell apart.
+// https://grpc.io/docs/guides/status-codes/
+const (
+	codeUnknown           = -1 // the message carries none
+	codeDeadlineExceeded  = 4
+	codeNotFound          = 5
+	codePermissionDenied  = 7
+	codeResourceExhausted = 8
+	codeInternal          = 13
+	codeUnavailable       = 14
+	codeUnauthenticated   = 16
+)
+
+// codeNames are the codes by name, without underscores and in lower case: grpc-go writes "PermissionDenied", others
+// "PERMISSION_DENIED".
+var codeNames = []string{
+	"ok", "canceled", "unknown", "invalidargument", "deadlineexceeded", "notfound", "alreadyexists", "permissiondenied",
+	"resourceexhausted", "failedprecondition", "aborted", "outofrange", "unimplemented", "internal", "unavailable", "dataloss",
+	"unauthenticated",
+}
+
+// loadReports is the method by which a proxy reports load; its failures leave the configuration alone.
+const loadReports = "StreamLoadStats"
+
+// closure is one kind of stream failure in one log, whatever program reported it.
+type closure struct {
+	evidence.LogMessage
+	method string
+	code   int
+	text   string
+	echo   bool // a line that repeats a failure to each of its watchers, so that its count says little
+	lasts  bool // the line itself says that the failure persists
+}
+
+// closures gives the stream failures among messages, in their order; those that a success came with are left out.
+func closures(msgs []evidence.LogMessage) []closure {
+	var out []closure
+	for _, m := range msgs {
+		c := closure{LogMessage: m, code: codeUnknown, text: strings.TrimSpace(m.Fields["text"])}
+		switch m.Signature {
+		case messages.StreamClosed.ID:
+			c.method, c.lasts = m.Fields["method"], m.Fields["again"] != ""
+			c.code = parseCode(m.Fields["code"])
+		case messages.ADSFailed.ID:
+			if strings.HasPrefix(c.text, "after having received") {
+				continue // grpc-go: the stream had worked, and ended as streams do
+			}
+			c.echo = strings.HasPrefix(m.Fields["event"], "error received")
+			c.code = named(m.Fields["status"], m.Fields["java"], m.Fields["core"])
+			if c.code == codeUnknown {
+				c.code = parseCode(m.Fields["code"])
+			}
+		default:
+			continue
+		}
+		out = append(out, c)
+	}
+	return out
+}
+
+func parseCode(s string) int {
+	n, err := strconv.Atoi(s)
+	if err != nil {
+		return codeUnknown
+	}
+	return n
+}
+
+func named(names ...string) int {
+	for _, n := range names {
+		if i := slices.Index(codeNames, strings.ToLower(strings.ReplaceAll(n, "_", ""))); i >= 0 {
+			return i
+		}
+	}
+	return codeUnknown
+}
+
+// routine says whether a closure is one of those by which healthy control planes end streams every half hour or so: code
+// 13 without a text, and a connection that the server said goodbye to without an error.
+// https://github.com/grpc/proposal/blob/master/A9-server-side-conn-mgt.md
+func (c closure) routine() bool {
+	switch {
+	case c.code == 0:
+		return true
+	case c.code == codeInternal && c.text == "":
+		return !c.rapid()
+	case c.code == codeUnavailable || c.code == codeUnknown:
+		return strings.Contains(c.text, "NO_ERROR") || strings.HasPrefix(c.text, "ADS stream closed by server")
+	}
+	return false
+}
+
+const (
+	// rapidCount and rapidSeconds tell a stream that never holds from one that is renewed as a routine: control planes
+	// renew them after half an hour, and Envoy's retries of a stream that fails are 30 s apart at most.
+	rapidCount   = 5
+	rapidSeconds = 60
+)
+
+// rapid says whether the closure came back so fast that it can't be the routine.
+func (c closure) rapid() bool {
+	if c.Count < rapidCount || c.First.IsZero() || c.Last.IsZero() {
+		return false
+	}
+	return c.Last.Sub(c.First).Seconds()/float64(c.Count-1) < rapidSeconds
+}
+
+// after says whether the last of a came after the last of b, as far as the log's lines or times tell.
+func after(a, b evidence.LogMessage) bool {
+	if a.File == b.File && last(a) != 0 && last(b) != 0 {
+		return last(a) > last(b)
+	}
+	return !a.Last.IsZero() && !b.Last.IsZero() && a.File == b.File && a.Last.After(b.Last)
+}
+
+func last(m evidence.LogMessage) int { return max(m.Line, m.LastLine) }
+
+// worked says whether the control plane answered on a stream after the last of m: then m is of the past.
+func worked(m evidence.LogMessage, msgs []evidence.LogMessage) bool {
+	for _, o := range msgs {
+		if o.Signature == messages.StreamWorked.ID && after(o, m) {
+			return true
+		}
+	}
+	for _, c := range closures(msgs) {
+		if c.routine() && c.code != 0 && after(c.LogMessage, m) {
+			return true // a stream that ended as a routine had been up
+		}
+	}
+	return slices.ContainsFunc(msgs, func(o evidence.LogMessage) bool {
+		return o.Signature == messages.ADSFailed.ID && strings.HasPrefix(o.Fields["text"], "after having received") && after(o, m)
+	})
+}
+
+// xdsCall says whether a refusal was, as far as its line says, one of an xDS stream, not of another call that the same
+// program made.
+func xdsCall(m evidence.LogMessage) bool {
+	s := m.Fields["service"]
+	return m.Fields["client"] == "" && (s == "" || s == "trafficdirector" || s == "meshconfig")
+}
+
+// The texts that checks know by themselves, as they stand inside a closure's text.
+var (
+	scopesText      = regexp.MustCompile(messages.InsufficientScopes.Pattern)
+	permissionText  = regexp.MustCompile(messages.PermissionDenied.Pattern)
+	apiText         = regexp.MustCompile(messages.APIDisabled.Pattern)
+	credentialsText = regexp.MustCompile(messages.BadCredentials.Pattern)
+	callerText      = regexp.MustCompile(`(?i)caller does not have permission`)
+	tooLargeText    = regexp.MustCompile(`message (?:is )?larger than max|message length .* exceeds`)
+)
+
+// fileKey gives the key of a cause that rests on one log: the whole target where there is one log only.
+func fileKey(msgs []evidence.LogMessage, file string) string {
+	for _, m := range msgs {
+		if m.File != file {
+			return "files/" + file
+		}
+	}
+	return ""
+}
+
+// proxyOf names the proxy that a log is of.
+func proxyOf(req diagnose.Request, m evidence.LogMessage) string {
+	switch {
+	case req.Target.NodeID != "":
+		return req.Target.NodeID
+	case m.Fields["node"] != "":
+		return m.Fields["node"]
+	case m.File != "":
+		return "the proxy that wrote " + m.File
+	default:
+		return "the proxy that wrote this message"
+	}
+}
+
+// quote shows a message as an exhibit.
+func quote(m evidence.LogMessage) diagnose.Exhibit {
+	where := m.File
+	if where == "" {
+		where = "text"
+	}
+	if m.Line > 0 {
+		where += fmt.Sprintf(", line %d", m.Line)
+	}
+	if m.Count > 1 {
+		where += fmt.Sprintf(" (%d times", m.Count)
+		if m.LastLine > m.Line {
+			where += fmt.Sprintf(", the last on line %d", m.LastLine)
+		}
+		where += ")"
+	}
+	return diagnose.Exhibit{Fact: evidence.LogMessages.Name(), Excerpt: where + ": " + clip(m.Text, maxExcerpt), Source: m.Source}
+}
+
+// inLog says where a summary's words come from.
+func inLog(m evidence.LogMessage) string {
+	if m.File == "" {
+		return "the text given"
+	}
+	return m.File
+}
+
+const (
+	maxExcerpt = 400 // bytes of a log line to show: enough for Google's longest refusals
+	maxWords   = 120 // bytes of a server's words in a summary of about 200
+)
+
+// clip cuts a text on a rune's border.
+func clip(s string, n int) string {
+	s = strings.TrimSpace(s)
+	if len(s) <= n {
+		return s
+	}
+	return strings.ToValidUTF8(s[:n], "") + "…"
+}
+
+// byFile groups closures by log, in the order of their first lines; it keeps the order of files too.
+func byFile(list []closure) [][]closure {
+	var files []string
+	groups := map[string][]closure{}
+	for _, c := range list {
+		if _, ok := groups[c.File]; !ok {
+			files = append(files, c.File)
+		}
+		groups[c.File] = append(groups[c.File], c)
+	}
+	slices.Sort(files)
+	out := make([][]closure, 0, len(files))
+	for _, f := range files {
+		out = append(out, groups[f])
+	}
+	return out
+}
+
+// echoSpan is over how long echoes of failures must be spread to tell of more than one: grpc-go tells each watcher of one
+// failure within milliseconds, and waits no longer than two minutes before it tries again.
+const echoSpan = time.Minute
+
+// times counts how often the failures of a group came, not counting one failure for each of its watchers.
+func times(list []closure) int {
+	n, echoes := 0, 0
+	for _, c := range list {
+		switch {
+		case !c.echo:
+			n += max(c.Count, 1)
+		case !c.First.IsZero() && c.Last.Sub(c.First) >= echoSpan:
+			echoes = max(echoes, 2)
+		default:
+			echoes = max(echoes, 1)
+		}
+		if c.lasts {
+			n++ // "closed since 52s ago": the first one was reported at debug level
+		}
+	}
+	return max(n, echoes)
+}
