@@ -53,8 +53,6 @@ type identity struct {
 	Projects []claim // as written, node.id first; empty values left out
 	Places   []place // likewise; the first is the one that counts
 	Metadata map[string]string
-	// Keys says which of the fields that should name project and network are there, though empty.
-	Empty []string
 }
 
 // where gives the place the proxy asks the control plane for.
@@ -126,14 +124,7 @@ func fromBootstrap(b evidence.Bootstrap) identity {
 		project, network = envProject, envNetwork
 		meshes, scopes = append(meshes, envMesh), append(scopes, envScope)
 	}
-	value := func(key string) string {
-		v, there := b.Metadata[key]
-		if v = strings.TrimSpace(v); there && v == "" {
-			p.Empty = append(p.Empty, key)
-		}
-		return v
-	}
-	if v := value(project); v != "" {
+	if v := strings.TrimSpace(b.Metadata[project]); v != "" {
 		p.Projects = append(p.Projects, claim{v, key(b.Kind, project)})
 	}
 	for _, k := range meshes {
@@ -146,7 +137,7 @@ func fromBootstrap(b evidence.Bootstrap) identity {
 			p.Places = append(p.Places, place{scopePlace, claim{strings.TrimPrefix(v, evidence.ScopePrefix), key(b.Kind, k)}})
 		}
 	}
-	if v := value(network); v != "" {
+	if v := strings.TrimSpace(b.Metadata[network]); v != "" {
 		p.Places = append(p.Places, placeOf(v, key(b.Kind, network)))
 	}
 	slices.SortStableFunc(p.Places, func(a, c place) int {
@@ -170,7 +161,7 @@ func key(k evidence.BootstrapKind, name string) string {
 
 // ofTrafficDirector says whether a bootstrap is for Traffic Director, as against istiod or another control plane: it names
 // the server, or one of its metadata keys, or has its form of node id; or it was handed in together with a live target,
-// and nothing in it speaks for Istio.
+// names some control plane, and nothing in it speaks for Istio.
 func ofTrafficDirector(req diagnose.Request, b evidence.Bootstrap) bool {
 	if b.Kind == evidence.SidecarEnvFile {
 		return true
@@ -186,7 +177,7 @@ func ofTrafficDirector(req diagnose.Request, b evidence.Bootstrap) bool {
 	if _, err := evidence.ParseNodeID(b.NodeID); err == nil {
 		return true
 	}
-	return req.Target.Live() && !ofIstio(b)
+	return req.Target.Live() && len(b.Servers) > 0 && !ofIstio(b)
 }
 
 // ofIstio says whether a bootstrap is an Istio agent's: its node id is type~ip~id~domain, its server istiod or the agent.
@@ -223,16 +214,22 @@ func bootstraps(req diagnose.Request, v *evidence.View) (out []evidence.Bootstra
 // bootstraps aren't known, where they were asked for and none could be read.
 func proxies(req diagnose.Request, v *evidence.View) ([]identity, error) {
 	_, said, err := bootstraps(req, v)
-	if p, ok := fromNodeID(req.Target.NodeID, "node id"); ok {
+	same := func(p identity) bool { return p.NodeID == req.Target.NodeID } // its bootstrap tells more
+	if p, ok := fromNodeID(req.Target.NodeID, "node id"); ok && !slices.ContainsFunc(said, same) {
 		p.Fact = requestFact
 		p.Source = requestSource
 		said = append([]identity{p}, said...)
 	}
+	return said, failed(err)
+}
+
+// failed drops the error of a fact that was never asked for, and keeps that of one that was and isn't known.
+func failed(err error) error {
 	var m *evidence.Missing
 	if errors.As(err, &m) && m.Why == evidence.NotAsked {
-		err = nil
+		return nil
 	}
-	return said, err
+	return err
 }
 
 // requestFact is how exhibits name what the request itself says.

@@ -245,3 +245,23 @@ func ruleExhibit(rules []evidence.ForwardingRule) diagnose.Exhibit {
 	}
 	return x
 }
+
+// ruleParams are the parameters of a rule, as far as a copy of it on another network needs them.
+func ruleParams(r evidence.ForwardingRule, into map[string]string) {
+	into["rule"], into["address"], into["ports"] = r.Name, r.IPAddress, r.PortRange
+	if a, b, ok := strings.Cut(r.PortRange, "-"); ok && a == b {
+		into["ports"] = a
+	}
+	if r.IPAddress == "" || r.PortRange == "" {
+		return // not enough for a command
+	}
+	proxy := evidence.LastSegment(r.Target)
+	switch {
+	case strings.Contains(r.Target, "/targetHttpProxies/"):
+		into["http_proxy"] = proxy
+	case strings.Contains(r.Target, "/targetGrpcProxies/"):
+		into["grpc_proxy"] = proxy
+	case strings.Contains(r.Target, "/targetTcpProxies/"):
+		into["tcp_proxy"] = proxy
+	}
+}

@@ -18,3 +18,6 @@ const (
 	refGRPCProxy   = "https://cloud.google.com/compute/docs/reference/rest/v1/targetGrpcProxies"
 	refRuleAPI     = "https://cloud.google.com/compute/docs/reference/rest/v1/globalForwardingRules/insert"
 )
+
+// errNoBootstrap is the answer of checks of bootstraps where those given are for other control planes.
+var errNoBootstrap = diagnose.Skip("none of the bootstraps given is for Traffic Director")
