@@ -1,0 +1,157 @@
+// Package artifact reads the files that a person hands in: bootstraps, CSDS answers, Google Cloud API answers, logs.
+//
+// What a file is, is found by its content, never by its name. Every file gives one entry of the artifacts fact, also one
+// that can't be used, which says why. A file that is clearly of some kind and can't be read makes that kind's fact failed
+// rather than absent: an unreadable bootstrap is not "no bootstrap given".
+package artifact
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"runtime/debug"
+	"time"
+
+	"github.com/meshdiag/meshdiag/collect/logscan"
+	"github.com/meshdiag/meshdiag/diagnose"
+	"github.com/meshdiag/meshdiag/evidence"
+)
+
+const (
+	// Timeout bounds the reading of all files. It is work for the processor alone: 64 MiB of JSON take about two seconds.
+	Timeout = 20 * time.Second
+	// maxFiles bounds the files of one request: a support bundle holds some dozens.
+	maxFiles = 1000
+	// collectorName is what sources of facts from files are called.
+	collectorName = "file"
+)
+
+// Config makes a [Reader].
+type Config struct {
+	Signatures []diagnose.Signature // the messages to look for in logs
+	Now        func() time.Time     // nil takes time.Now
+	Logger     *slog.Logger         // nil logs nothing
+}
+
+// Reader reads files. It may be used by several goroutines.
+type Reader struct {
+	scanner *logscan.Scanner
+	now     func() time.Time
+	log     *slog.Logger
+}
+
+// New makes a reader. The error names the signature that is wrong.
+func New(cfg Config) (*Reader, error) {
+	s, err := logscan.New(cfg.Signatures)
+	if err != nil {
+		return nil, fmt.Errorf("log signatures: %w", err)
+	}
+	r := &Reader{scanner: s, now: cfg.Now, log: cfg.Logger}
+	if r.now == nil {
+		r.now = time.Now
+	}
+	if r.log == nil {
+		r.log = slog.New(slog.DiscardHandler)
+	}
+	return r, nil
+}
+
+// Collector gives the collector of the request's artifacts.
+func (r *Reader) Collector() diagnose.Collector {
+	return diagnose.Collector{
+		Name: "artifact",
+		Provides: []evidence.Name{
+			evidence.Artifacts.Name(),
+			evidence.Bootstraps.Name(),
+			evidence.Clients.Name(),
+			evidence.ClientStatuses.Name(),
+			evidence.ForwardingRules.Name(),
+			evidence.Instances.Name(),
+			evidence.Services.Name(),
+			evidence.BackendHealth.Name(),
+			evidence.LogMessages.Name(),
+		},
+		Timeout: Timeout,
+		Applies: func(req diagnose.Request) bool { return len(req.Artifacts) > 0 },
+		Collect: r.collect,
+	}
+}
+
+// collect reads the files one after the other. Those that aren't reached before ctx ends are failed, all facts with them:
+// nobody knows what they hold.
+func (r *Reader) collect(ctx context.Context, req diagnose.Request, _ *evidence.View, set *evidence.Set) error {
+	files := make([]evidence.ArtifactFile, 0, len(req.Artifacts))
+	var late error
+	for i, a := range req.Artifacts {
+		entry := evidence.ArtifactFile{Name: a.Name}
+		switch {
+		case i >= maxFiles:
+			entry.Note = fmt.Sprintf("not read: at most %d files are", maxFiles)
+		case ctx.Err() != nil:
+			late = context.Cause(ctx)
+			entry.Note = "not read in time"
+		default:
+			entry = r.file(ctx, a, set)
+		}
+		files = append(files, entry)
+	}
+	evidence.Put(set, evidence.Artifacts, files, evidence.Source{Collector: collectorName, Detail: fmt.Sprintf("%d files", len(files)), Vantage: evidence.FromWorkload, Time: r.now(), Pasted: true})
+	if late != nil {
+		return fmt.Errorf("reading files: %w", late)
+	}
+	return nil
+}
+
+// file reads one file, and tells what became of it.
+func (r *Reader) file(ctx context.Context, a diagnose.Artifact, set *evidence.Set) (entry evidence.ArtifactFile) {
+	defer func() {
+		if p := recover(); p != nil {
+			r.log.Error("reading a file panicked", "file", a.Name, "bytes", len(a.Data), "panic", p, "stack", string(debug.Stack()))
+			entry = evidence.ArtifactFile{Name: a.Name, Note: "internal error while reading it"}
+		}
+	}()
+	in := &input{reader: r, ctx: ctx, name: a.Name, set: set, now: r.now()}
+	o := in.read(a.Data, a.Text)
+	r.log.Debug("file read", "file", a.Name, "bytes", len(a.Data), "kind", o.kind, "used", o.used, "note", o.note)
+	return evidence.ArtifactFile{Name: a.Name, Kind: o.kind, Note: o.note, Used: o.used}
+}
+
+// input is one file being read.
+type input struct {
+	reader *Reader
+	ctx    context.Context
+	name   string
+	set    *evidence.Set
+	now    time.Time
+}
+
+// source tells where facts of the file come from.
+func (in *input) source(v evidence.Vantage, where string) evidence.Source {
+	detail := in.name
+	if where != "" {
+		detail += " " + where
+	}
+	return evidence.Source{Collector: collectorName, Detail: detail, Vantage: v, Time: in.now, Pasted: true}
+}
+
+// outcome is what became of a file, or of one document in it.
+type outcome struct {
+	kind string // empty unless used
+	note string
+	used bool
+}
+
+func used(kind, format string, a ...any) outcome {
+	return outcome{kind: kind, note: fmt.Sprintf(format, a...), used: true}
+}
+
+func unused(format string, a ...any) outcome { return outcome{note: fmt.Sprintf(format, a...)} }
+
+// broken tells of a file that is of a known kind and can't be read; the kind's facts are failed.
+func (in *input) broken(k kind, err error) outcome {
+	err = fmt.Errorf("%s: %w", k.title, err)
+	for _, f := range k.facts {
+		in.set.Fail(f, in.source(k.vantage, ""), fmt.Errorf("%s: %w", in.name, err))
+	}
+	return unused("%v", err)
+}
