@@ -2,6 +2,7 @@ package lab
 
 import (
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -119,6 +120,8 @@ func (s *Scenario) validate() error {
 		return fmt.Errorf("expect.exit: %d, expected %d for %s", s.Expect.Exit, exit, s.Expect.Verdict)
 	case (len(s.Expect.Causes) > 0) != (s.Expect.Verdict == VerdictCausesFound):
 		return fmt.Errorf("expect.causes: %d given for verdict %s", len(s.Expect.Causes), s.Expect.Verdict)
+	case !isNumber(s.Project.Number):
+		return fmt.Errorf("project.number: %q, expected digits", s.Project.Number)
 	case s.Ask.Network != "" && s.Ask.Mesh != "":
 		return fmt.Errorf("ask: both network and mesh")
 	}
@@ -174,6 +177,8 @@ func (s *Scenario) validate() error {
 	return oneOf("fault.control_plane", s.Fault.ControlPlane, "", "unavailable")
 }
 
+var envoyVersion = regexp.MustCompile(`^\d+\.\d+\.\d+$`)
+
 func (s *Scenario) validateClients() error {
 	for _, c := range s.Clients {
 		at := "clients." + c.Name
@@ -187,6 +192,8 @@ func (s *Scenario) validateClients() error {
 			return fmt.Errorf("%s.dial: a gRPC client needs a host:port to dial", at)
 		case c.Kind == "grpc" && (c.Silent || c.Version != "" || len(c.Omit) > 0):
 			return fmt.Errorf("%s: silent, version and omit are for kind envoy", at)
+		case c.Kind == "envoy" && !envoyVersion.MatchString(c.Version):
+			return fmt.Errorf("%s.version: %q, expected a version such as 1.32.3", at, c.Version)
 		case c.Instance != "" && s.instance(c.Instance) == nil:
 			return fmt.Errorf("%s.instance: no instance %q", at, c.Instance)
 		case c.Account != "" && s.account(c.Account) == nil:

@@ -16,6 +16,7 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/health"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/resolver"
 	"google.golang.org/grpc/xds"
 )
 
@@ -77,6 +78,7 @@ type grpcClient struct {
 	*surroundings
 	client *Client
 	conn   *grpc.ClientConn
+	errors *resolverErrors
 }
 
 func (s *surroundings) startGRPC(c *Client) (proxy, error) {
@@ -99,36 +101,73 @@ func (s *surroundings) startGRPC(c *Client) (proxy, error) {
 		return stopped{}, nil
 	}
 	registerChannelCreds()
-	resolver, err := xds.NewXDSResolverWithConfigForTesting(bootstrap)
+	builder, err := xds.NewXDSResolverWithConfigForTesting(bootstrap)
 	if err != nil {
 		return nil, fmt.Errorf("client %s: %w", c.Name, err)
 	}
 	// An idle channel would drop its xDS client, and with it the stream that CSDS tells about.
-	conn, err := grpc.NewClient("xds:///"+c.Dial, grpc.WithResolvers(resolver), grpc.WithIdleTimeout(0),
+	errs := &resolverErrors{Builder: builder, first: make(chan error, 1)}
+	conn, err := grpc.NewClient("xds:///"+c.Dial, grpc.WithResolvers(errs), grpc.WithIdleTimeout(0),
 		grpc.WithTransportCredentials(insecure.NewCredentials()))
 	if err != nil {
 		return nil, fmt.Errorf("client %s: %w", c.Name, err)
 	}
 	conn.Connect()
-	return &grpcClient{s, c, conn}, nil
+	return &grpcClient{s, c, conn, errs}, nil
 }
 
 func (g *grpcClient) settle(ctx context.Context) error {
-	for state := g.conn.GetState(); state != connectivity.Ready && state != connectivity.TransientFailure; state = g.conn.GetState() {
-		if !g.conn.WaitForStateChange(ctx, state) {
-			return fmt.Errorf("client %s stays in %s: %w", g.client.Name, state, ctx.Err())
+	until, cancel := context.WithCancel(ctx)
+	defer cancel()
+	ready := make(chan struct{})
+	go func() {
+		defer close(ready)
+		for state := g.conn.GetState(); state != connectivity.Ready; state = g.conn.GetState() {
+			if !g.conn.WaitForStateChange(until, state) {
+				return
+			}
+		}
+	}()
+	select {
+	case <-ready:
+		if err := ctx.Err(); err != nil {
+			return fmt.Errorf("client %s stays in %s: %w", g.client.Name, g.conn.GetState(), err)
+		}
+	case failure := <-g.errors.first:
+		cancel()
+		<-ready
+		// The line that grpc-go's logger prints at this point; the logger itself is one for the whole process.
+		line := fmt.Sprintf("%s WARNING: [core] [Channel #1]ccResolverWrapper: reporting error to cc: %v",
+			time.Now().Format("2006/01/02 15:04:05"), failure)
+		if err := appendLog(g.artifactsOf(g.client).log, line); err != nil {
+			return err
 		}
 	}
-	// The channel may know before the control plane has read the last ACK.
-	if err := g.controlPlane.await(ctx, g.client.nodeID(), (*xdsStream).answered); err != nil {
-		return err
+	// The client may be done before the control plane has read its last ACK or NACK.
+	return g.controlPlane.await(ctx, g.client.nodeID(), (*xdsStream).answered)
+}
+
+// resolverErrors is an xDS resolver whose first error is kept: it tells why a client was refused.
+type resolverErrors struct {
+	resolver.Builder
+	first chan error
+}
+
+func (r *resolverErrors) Build(target resolver.Target, cc resolver.ClientConn, opts resolver.BuildOptions) (resolver.Resolver, error) {
+	return r.Builder.Build(target, &errorTap{cc, r.first}, opts)
+}
+
+type errorTap struct {
+	resolver.ClientConn
+	first chan error
+}
+
+func (t *errorTap) ReportError(err error) {
+	select {
+	case t.first <- err:
+	default: // only the first counts: the others repeat it
 	}
-	// What the application logs: the error of its first call, if there is one.
-	if _, err := healthpb.NewHealthClient(g.conn).Check(ctx, &healthpb.HealthCheckRequest{}); err != nil {
-		return appendLog(g.artifactsOf(g.client).log, fmt.Sprintf("%s ERROR: calling %s: %v",
-			time.Now().Format("2006/01/02 15:04:05"), g.client.Dial, err))
-	}
-	return nil
+	t.ClientConn.ReportError(err)
 }
 
 func (g *grpcClient) close() { _ = g.conn.Close() }

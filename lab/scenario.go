@@ -195,7 +195,7 @@ func unknownScenario(name string) error {
 }
 
 func loadScenarios(fsys fs.FS, dir string) ([]Scenario, error) {
-	entries, err := fs.ReadDir(fsys, dir) // sorted by file name, which is the scenario's name
+	entries, err := fs.ReadDir(fsys, dir)
 	if err != nil {
 		return nil, fmt.Errorf("listing scenarios: %w", err)
 	}
@@ -212,6 +212,7 @@ func loadScenarios(fsys fs.FS, dir string) ([]Scenario, error) {
 		}
 		out = append(out, s)
 	}
+	slices.SortFunc(out, func(a, b Scenario) int { return strings.Compare(a.Name, b.Name) })
 	return out, nil
 }
 

@@ -1,0 +1,212 @@
+package lab
+
+import (
+	"cmp"
+	"maps"
+	"net/url"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	statusv3 "github.com/envoyproxy/go-control-plane/envoy/service/status/v3"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+)
+
+// worlds says, of each scenario, what CSDS must tell: how many clients are connected, the statuses of the resources
+// that are not SYNCED, or the code of the refusal. log is what the first client's log must hold.
+func worlds() map[string]struct {
+	connected int
+	faults    map[statusv3.ConfigStatus]int
+	refused   codes.Code
+	log       string
+} {
+	type want = struct {
+		connected int
+		faults    map[statusv3.ConfigStatus]int
+		refused   codes.Code
+		log       string
+	}
+	const notFound = "code = NotFound desc = Requested entity was not found. Cloud Service Mesh configuration was not found for "
+	return map[string]want{
+		"api-disabled":              {refused: codes.PermissionDenied, log: "Traffic Director API has not been used in project 482915067713 before or it is disabled."},
+		"bootstrap-incomplete":      {log: "closed: 3, Invalid node id"},
+		"client-not-connected":      {connected: 2},
+		"config-rejected":           {connected: 3, faults: map[statusv3.ConfigStatus]int{statusv3.ConfigStatus_ERROR: 1}, log: "http filters list is empty"},
+		"config-stale":              {connected: 2, faults: map[statusv3.ConfigStatus]int{statusv3.ConfigStatus_STALE: 3}},
+		"control-plane-unavailable": {refused: codes.Unavailable, log: "code = Unavailable desc = The service is currently unavailable."},
+		"dns-nxdomain":              {log: "produced zero addresses"},
+		"dns-servfail":              {log: "server misbehaving"},
+		"envoy-too-old":             {connected: 2},
+		"evidence-denied":           {refused: codes.PermissionDenied},
+		"grpc-blocked":              {refused: codes.Unavailable, log: "502"},
+		"healthy":                   {connected: 3},
+		"healthy-filtered":          {connected: 1},
+		"healthy-mesh":              {connected: 2},
+		"healthy-one-proxy":         {connected: 2, faults: map[statusv3.ConfigStatus]int{statusv3.ConfigStatus_STALE: 3}},
+		"invalid-credentials":       {log: "closed: 16, Request had invalid authentication credentials. Expected OAuth 2 access token"},
+		"mesh-has-no-routes":        {log: notFound + `mesh "shop-mesh" in project "482915067713".`},
+		"mesh-not-found":            {log: notFound + `mesh "shop-mesh" in project "482915067713".`},
+		"metadata-filter-mismatch":  {log: notFound + `network "mesh-vpc" in project "482915067713".`},
+		"missing-oauth-scope":       {log: "code = PermissionDenied desc = Request had insufficient authentication scopes."},
+		"missing-permission":        {log: "code = PermissionDenied desc = Permission 'trafficdirector.networks.getConfigs' denied on resource"},
+		"network-mismatch":          {log: notFound + `network "mesh-vcp" in project "482915067713".`},
+		"no-client-connected":       {},
+		"no-forwarding-rule":        {log: notFound + `network "mesh-vpc" in project "482915067713".`},
+		"project-number-mismatch":   {log: notFound + `network "mesh-vpc" in project "482915067731".`},
+		"proxyless-validation":      {connected: 1},
+		"tcp-blocked":               {refused: codes.DeadlineExceeded},
+		"tls-intercepted":           {refused: codes.Unavailable, log: "certificate signed by unknown authority"},
+		"two-faults":                {connected: 3, faults: map[statusv3.ConfigStatus]int{statusv3.ConfigStatus_ERROR: 1}, log: "http filters list is empty"},
+	}
+}
+
+func TestEveryWorld(t *testing.T) {
+	all, err := Scenarios()
+	if err != nil {
+		t.Fatal(err)
+	}
+	table := worlds()
+	for _, s := range all {
+		want, ok := table[s.Name]
+		if !ok {
+			t.Errorf("scenario %s has no row in this test", s.Name)
+			continue
+		}
+		delete(table, s.Name)
+		t.Run(s.Name, func(t *testing.T) {
+			v := startScenario(t, s, Options{})
+			if s.Fault.Path == "blackhole" {
+				checkBlackhole(t, v)
+				return
+			}
+			if want.refused != codes.OK {
+				if got := v.refusal(t); got != want.refused {
+					t.Errorf("CSDS answers %s, expected %s", got, want.refused)
+				}
+			} else {
+				checkFleet(t, v, want.connected, want.faults)
+			}
+			if want.log != "" {
+				log := clientLog(t, v, s.Clients[0].Name)
+				if !strings.Contains(log, want.log) {
+					t.Errorf("log of %s:\n%s\nexpected %q in it", s.Clients[0].Name, log, want.log)
+				}
+			}
+			checkTarget(t, v)
+		})
+	}
+	for name := range table {
+		t.Errorf("row %s has no scenario", name)
+	}
+}
+
+func (v *visitor) refusal(t *testing.T) codes.Code {
+	t.Helper()
+	_, err := statusv3.NewClientStatusDiscoveryServiceClient(v.dial(t)).FetchClientStatus(t.Context(), v.request(""))
+	return status.Code(err)
+}
+
+func checkFleet(t *testing.T, v *visitor, connected int, faults map[statusv3.ConfigStatus]int) {
+	t.Helper()
+	fleet := v.fleet(t)
+	if len(fleet) != connected {
+		t.Errorf("%d clients listed, expected %d: %q", len(fleet), connected, slices.Sorted(maps.Keys(fleet)))
+	}
+	got := map[statusv3.ConfigStatus]int{}
+	for id, configs := range fleet {
+		if len(configs) == 0 {
+			t.Errorf("%s has no configuration", id)
+		}
+		for _, c := range configs {
+			if c.GetConfigStatus() != statusv3.ConfigStatus_SYNCED {
+				got[c.GetConfigStatus()]++
+			}
+		}
+	}
+	if !maps.Equal(got, faults) {
+		t.Errorf("statuses besides SYNCED: %v, expected %v", got, faults)
+	}
+}
+
+func clientLog(t *testing.T, v *visitor, client string) string {
+	t.Helper()
+	b, err := os.ReadFile(filepath.Join(filepath.Dir(v.Connection().CAFile), client, "client.log"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}
+
+// checkTarget sees to it that what a world tells to ask about exists.
+func checkTarget(t *testing.T, v *visitor) {
+	t.Helper()
+	target := v.Target()
+	if (target.Network == "") == (target.Mesh == "") {
+		t.Errorf("target has network %q and mesh %q", target.Network, target.Mesh)
+	}
+	for _, f := range target.Files {
+		if info, err := os.Stat(f); err != nil || info.Size() == 0 {
+			t.Errorf("artifact %s: %v", f, cmp.Or(err, os.ErrInvalid))
+		}
+	}
+	if u, err := url.Parse(v.Connection().GCPEndpoint); err != nil || u.Scheme != "https" || u.Path != "" {
+		t.Errorf("GCP endpoint %q", v.Connection().GCPEndpoint)
+	}
+}
+
+// The NACK in config-rejected is the client's own: its reason is in error_state, and in nobody else's.
+func TestRejectionCarriesItsReason(t *testing.T) {
+	v := startWorld(t, "config-rejected", Options{})
+	for id, configs := range v.fleet(t) {
+		for _, c := range configs {
+			switch {
+			case id == v.Target().NodeID && !strings.Contains(c.GetErrorState().GetDetails(), "http filters list is empty"):
+				t.Errorf("%s: details %q", c.GetName(), c.GetErrorState().GetDetails())
+			case id != v.Target().NodeID && c.GetErrorState() != nil:
+				t.Errorf("%s of %s has an error state", c.GetName(), id)
+			}
+		}
+	}
+}
+
+// A rejected version must not be sent again and again.
+func TestRejectedVersionIsSentOnce(t *testing.T) {
+	v := startWorld(t, "config-rejected", Options{})
+	nonces := map[string]bool{}
+	for range 50 {
+		for _, c := range v.fleet(t)[v.Target().NodeID] {
+			nonces[c.GetVersionInfo()+c.GetLastUpdated().String()] = true
+		}
+	}
+	if len(nonces) != 1 {
+		t.Errorf("the rejected listener was sent %d times", len(nonces))
+	}
+}
+
+func TestStaleSince(t *testing.T) {
+	v := startWorld(t, "config-stale", Options{})
+	fleet := v.fleet(t)
+	var other string
+	for id := range fleet {
+		if id != v.Target().NodeID {
+			other = id
+		}
+	}
+	const tenMinutes = 600
+	ago := fleet[other][0].GetLastUpdated().GetSeconds() - fleet[v.Target().NodeID][0].GetLastUpdated().GetSeconds()
+	const slack = 60 // both were sent when the world started
+	if ago < tenMinutes-slack || ago > tenMinutes+slack {
+		t.Errorf("the stale client's configuration is %d s older than the other's", ago)
+	}
+}
+
+func TestMoreClients(t *testing.T) {
+	const clients = 40
+	v := startWorld(t, "healthy", Options{Clients: clients})
+	if n := len(v.fleet(t)); n != clients {
+		t.Errorf("%d clients listed, expected %d", n, clients)
+	}
+}
