@@ -158,7 +158,9 @@ type Collector struct {
 	Name     string
 	Provides []evidence.Name
 	Needs    []evidence.Name // facts to wait for; Collect reads them from its view, known or not
-	Timeout  time.Duration   // its share of the deadline; 0 takes the engine's
+	// Await, if not nil, gives those of Needs that it has to wait for in a request that tells the others itself.
+	Await   func(Request) []evidence.Name
+	Timeout time.Duration // its share of the deadline; 0 takes the engine's
 	// Applies says whether the source has anything to say for the request. Where it says no, its facts stay not asked for.
 	Applies func(Request) bool
 	// Collect writes each fact of Provides, known or failed. An error fails those that it didn't write. It must return soon

@@ -142,7 +142,7 @@ func (e *Engine) Diagnose(ctx context.Context, req Request, emit func(Event)) (*
 		ready[i] = make(chan struct{})
 	}
 	for i, c := range run {
-		go e.collect(cctx, req, c, i, waitFor(run, ready, i), set, done)
+		go e.collect(cctx, req, c, i, waitFor(req, run, ready, i), set, done)
 		emit(Event{CollectorStarted: c.Name})
 	}
 
@@ -263,10 +263,14 @@ func (e *Engine) selectCollectors(req Request, checks []Check) []Collector {
 }
 
 // waitFor gives the channels that close when the facts that collector i needs are in.
-func waitFor(run []Collector, ready []chan struct{}, i int) []chan struct{} {
+func waitFor(req Request, run []Collector, ready []chan struct{}, i int) []chan struct{} {
+	needs := run[i].Needs
+	if run[i].Await != nil {
+		needs = run[i].Await(req)
+	}
 	var out []chan struct{}
 	for j, other := range run {
-		if j != i && overlap(run[i].Needs, other.Provides) {
+		if j != i && overlap(needs, other.Provides) {
 			out = append(out, ready[j])
 		}
 	}

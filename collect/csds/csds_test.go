@@ -167,7 +167,7 @@ func TestRefusalsAreUnknownNotEmpty(t *testing.T) {
 		}}, nil, "not allowed", "gcloud services enable"},
 		{"unavailable", xdsclienttest.Behaviour{Refuse: func(*statusv3.ClientStatusRequest) error { return status.Error(codes.Unavailable, "try later") }}, nil, "try later", ""},
 		{"ends without an answer", xdsclienttest.Behaviour{EndFirst: true}, nil, "STREAM_ENDED_WITHOUT_ANSWER", ""},
-		{"project number unknown", xdsclienttest.Behaviour{}, errors.New("403 from the API"), "403 from the API", ""},
+		{"project number unknown", xdsclienttest.Behaviour{}, errors.New("403 from the API"), "the project could not be read", ""},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			s := xdsclienttest.Start(t, xdsclienttest.Config{})
