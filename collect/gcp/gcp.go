@@ -62,7 +62,8 @@ type Config struct {
 	// CallTimeout bounds one try of one call, RetryDelay is the first pause before another; 0 takes the defaults, 4 s and 200 ms.
 	CallTimeout, RetryDelay time.Duration
 	Logger                  *slog.Logger // nil logs nothing
-	// Observe, if not nil, is told of every HTTP exchange: the API ("compute") and how it ended ("200", "403", "error").
+	// Observe, if not nil, is told of every HTTP exchange: the API ("compute") and how it ended ("200", "403", "error"). It
+	// is called from several goroutines.
 	Observe func(api, code string)
 	Now     func() time.Time // nil takes time.Now
 }
