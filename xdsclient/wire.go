@@ -1,6 +1,7 @@
 package xdsclient
 
 import (
+	"bytes"
 	"fmt"
 	"time"
 	"unicode/utf8"
@@ -33,11 +34,26 @@ type decoder struct {
 	build     buildVersion // of the node being read
 	kinds     []dump
 	scratch   []byte
+
+	lastStamp []byte // a google.protobuf.Timestamp that was read alone: one push of the control plane has one time
+	lastTime  stamp
 }
 
 func newDecoder(o DecodeOptions) *decoder {
 	return &decoder{DecodeOptions: o, strings: map[string]string{}, kinds: dumpKinds()}
 }
+
+// Bounds of one answer: an empty client takes two bytes on the wire and a hundred times that in memory. Neither a mesh nor
+// a control plane comes near.
+const (
+	maxClients   = 1 << 20
+	maxResources = 1 << 23
+)
+
+var (
+	errClients   = fmt.Errorf("%w: more than %d clients", ErrMalformed, maxClients)
+	errResources = fmt.Errorf("%w: more than %d resources", ErrMalformed, maxResources)
+)
 
 // maxScratch bounds what a decoder keeps between answers to join values that cross buffers.
 const maxScratch = 1 << 20
@@ -65,8 +81,16 @@ func (d *decoder) strLike(b []byte, guess string) (string, error) {
 
 // response reads a ClientStatusResponse.
 func (d *decoder) response(s mem.BufferSlice) ([]ClientConfig, error) {
-	c := newCursor(s, d.scratch)
+	n, err := count(s)
+	if err != nil {
+		return nil, err
+	}
 	var clients []ClientConfig
+	if n > 0 {
+		clients = make([]ClientConfig, 0, n)
+	}
+	c := newCursor(s, d.scratch)
+	resources := 0
 	for c.left > 0 {
 		num, typ, err := c.tag()
 		if err != nil {
@@ -83,11 +107,34 @@ func (d *decoder) response(s mem.BufferSlice) ([]ClientConfig, error) {
 			return nil, fmt.Errorf("config[%d]: %w", len(clients), err)
 		}
 		clients = append(clients, client)
+		if resources += len(client.Resources); resources > maxResources {
+			return nil, errResources
+		}
 	}
 	if d.scratch = c.scratch; cap(d.scratch) > maxScratch {
 		d.scratch = nil
 	}
 	return clients, nil
+}
+
+// count gives the number of clients, which costs next to nothing as their contents are passed over.
+func count(s mem.BufferSlice) (n int, err error) {
+	c := newCursor(s, nil)
+	for c.left > 0 {
+		num, typ, err := c.tag()
+		if err != nil {
+			return 0, err
+		}
+		if num == 1 && typ == protowire.BytesType {
+			if n++; n > maxClients {
+				return 0, errClients
+			}
+		}
+		if err := c.skipField(num, typ); err != nil {
+			return 0, err
+		}
+	}
+	return n, nil
 }
 
 // client reads a ClientConfig, whose length comes first.
@@ -168,83 +215,95 @@ func (d *decoder) slot() *Resource {
 	return &d.resources[n]
 }
 
-// generic reads a ClientConfig.GenericXdsConfig into a new resource.
+// generic reads a ClientConfig.GenericXdsConfig into a new resource. Nearly all of an answer's fields are read here, so
+// those with the commonest tags and lengths are taken apart in line; the reader does the rest.
 func (d *decoder) generic(b []byte) error {
 	slot := d.slot()
 	var r Resource
 	var updated stamp
 	var failed failure
 	var err error
-	f := reader{b: b}
-	for f.next() {
-		switch f.typ {
+	for len(b) > 0 {
+		var v []byte
+		var n uint64
+		var num protowire.Number
+		typ := protowire.BytesType
+		switch {
+		case b[0]&0x87 == 2 && len(b) > 1 && b[1] < 0x80 && len(b)-2 >= int(b[1]): // up to 127 bytes
+			end := 2 + int(b[1])
+			num, v, b = protowire.Number(b[0]>>3), b[2:end], b[end:]
+		case b[0]&0x87 == 2 && len(b) > 2 && b[2] < 0x80 && len(b)-3 >= int(b[1]&0x7f)|int(b[2])<<7: // up to 16 KiB
+			end := 3 + (int(b[1]&0x7f) | int(b[2])<<7)
+			num, v, b = protowire.Number(b[0]>>3), b[3:end], b[end:]
+		default:
+			f := reader{b: b}
+			if !f.next() {
+				return f.err
+			}
+			num, typ, v, n, b = f.num, f.typ, f.v, f.n, f.b
+		}
+		switch typ {
 		case protowire.BytesType:
-			switch f.num {
+			switch num {
 			case 1: // type_url
-				r.TypeURL, err = d.strLike(f.v, slot.TypeURL)
+				r.TypeURL, err = d.strLike(v, slot.TypeURL)
 			case 2: // name
-				r.Name, err = d.strLike(f.v, slot.Name)
+				r.Name, err = d.strLike(v, slot.Name)
 			case 3: // version_info
-				r.Version, err = d.strLike(f.v, slot.Version)
+				r.Version, err = d.strLike(v, slot.Version)
 			case 4: // xds_config
-				err = d.contents(f.v, &r)
+				if d.KeepContents {
+					err = d.contents(v, &r)
+				}
 			case 5: // last_updated
-				err = updated.merge(f.v)
+				alone := updated == stamp{}
+				if alone && string(v) == string(d.lastStamp) {
+					updated = d.lastTime
+				} else if err = updated.merge(v); err == nil && alone {
+					d.lastStamp, d.lastTime = append(d.lastStamp[:0], v...), updated
+				}
 			case 8: // error_state
-				err = d.failure(f.v, &failed)
+				err = d.failure(v, &failed)
 			}
 			if err != nil {
 				return err
 			}
 		case protowire.VarintType:
-			switch f.num {
+			switch num {
 			case 6: // config_status
-				r.ConfigStatus = configStatus(int32(f.n))
+				r.ConfigStatus = configStatus(int32(n))
 			case 7: // client_status
-				r.ClientStatus = clientStatus(int32(f.n))
+				r.ClientStatus = clientStatus(int32(n))
 			case 9: // is_static_resource
-				r.Static = f.n != 0
+				r.Static = n != 0
 			}
 		}
 	}
 	r.LastUpdated = updated.time()
 	r.Error = failed.get()
 	*slot = r
-	return f.err
+	return nil
 }
 
-// contents reads a google.protobuf.Any, and keeps it if contents are wanted.
+// contents reads a google.protobuf.Any. The resource in it stays as it is.
 func (d *decoder) contents(b []byte, r *Resource) error {
-	f := reader{b: b}
-	var typ, value []byte
-	var hasType, hasValue bool
-	for f.next() {
-		switch {
-		case f.bytes(1): // type_url
-			typ, hasType = f.v, true
-			if string(typ) != r.TypeURL && !utf8.Valid(typ) {
-				return errUTF8
-			}
-		case f.bytes(2): // value
-			value, hasValue = f.v, true
-		}
-	}
-	if f.err != nil || !d.KeepContents {
-		return f.err
-	}
 	if r.Contents == nil {
 		r.Contents = &Contents{}
 	}
-	if hasType {
-		var err error
-		if r.Contents.TypeURL, err = d.str(typ); err != nil {
-			return err
+	var err error
+	f := reader{b: b}
+	for err == nil && f.next() {
+		switch {
+		case f.bytes(1): // type_url
+			r.Contents.TypeURL, err = d.str(f.v)
+		case f.bytes(2): // value
+			r.Contents.Value = bytes.Clone(f.v)
 		}
 	}
-	if hasValue {
-		r.Contents.Value = append([]byte{}, value...)
+	if err != nil {
+		return err
 	}
-	return nil
+	return f.err
 }
 
 // failure is an envoy.admin.v3.UpdateFailureState being read.

@@ -17,7 +17,6 @@ import (
 	"testing"
 	"time"
 
-	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	statusv3 "github.com/envoyproxy/go-control-plane/envoy/service/status/v3"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -52,7 +51,7 @@ type Client struct {
 type Behaviour struct {
 	// Refuse, if not nil, sees each request that kept the rules, and may refuse it with the error that it returns.
 	Refuse func(*statusv3.ClientStatusRequest) error
-	// Change, if not nil, may change an answer before it is sent.
+	// Change, if not nil, may change an answer before it is sent, but not the clients in it.
 	Change func(*statusv3.ClientStatusRequest, *statusv3.ClientStatusResponse)
 	// Answer, if not nil, is sent instead of the answer that it is given: wire format over gRPC, a body over REST.
 	Answer func(*statusv3.ClientStatusRequest, *statusv3.ClientStatusResponse) []byte
@@ -91,6 +90,7 @@ type Server struct {
 
 	mu        sync.Mutex
 	clients   []Client
+	byID      map[string][]Client
 	behaviour Behaviour
 	requests  []Request
 	stats     Stats
@@ -110,7 +110,7 @@ func Start(tb testing.TB, c Config) *Server {
 
 // Run runs a server until stop is called, for programs that are no tests.
 func Run(c Config) (s *Server, stop func(), err error) {
-	s = &Server{config: c, done: make(chan struct{})}
+	s = &Server{config: c, done: make(chan struct{}), byID: map[string][]Client{}}
 	rpc, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return nil, nil, fmt.Errorf("listening for gRPC: %w", err)
@@ -153,6 +153,9 @@ func (s *Server) Connect(clients ...Client) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.clients = append(s.clients, clients...)
+	for _, c := range clients {
+		s.byID[c.Config.GetNode().GetId()] = append(s.byID[c.Config.GetNode().GetId()], c)
+	}
 }
 
 // Behave replaces the behaviour, from the next request on.
@@ -324,20 +327,20 @@ func (s *Server) respond(req *statusv3.ClientStatusRequest) (*statusv3.ClientSta
 		if err := checkAsker(req.GetNode().GetId(), want); err != nil {
 			return nil, err
 		}
+		if want.nodeID != "" {
+			s.mu.Lock()
+			clients = s.byID[want.nodeID]
+			s.mu.Unlock()
+		}
 		for _, c := range clients {
 			if c.ProjectNumber != want.project || c.Network != want.network || c.Mesh != want.mesh {
 				continue
 			}
-			switch {
-			case want.nodeID == "":
-				node, ok := proto.Clone(c.Config.GetNode()).(*corev3.Node)
-				if !ok {
-					return nil, status.Error(codes.Internal, "a client without a node")
-				}
-				resp.Config = append(resp.Config, &statusv3.ClientConfig{Node: node})
-			case want.nodeID == c.Config.GetNode().GetId():
-				resp.Config = append(resp.Config, c.Config)
+			if want.nodeID == "" {
+				resp.Config = append(resp.Config, &statusv3.ClientConfig{Node: c.Config.GetNode()})
+				continue
 			}
+			resp.Config = append(resp.Config, c.Config)
 		}
 	}
 	return resp, nil
