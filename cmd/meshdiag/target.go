@@ -1,0 +1,136 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"google.golang.org/protobuf/types/known/durationpb"
+
+	pb "github.com/meshdiag/meshdiag/gen/meshdiag/v1"
+)
+
+const (
+	// maxArtifacts is what all files of a request may have together; the service takes no more.
+	maxArtifacts = 16 << 20
+	// defaultTimeout is how long a diagnosis may take.
+	defaultTimeout = 30 * time.Second
+)
+
+// targetFlags say what is to be diagnosed.
+type targetFlags struct {
+	project, network, mesh, nodeID, zone, instance, symptom string
+	files                                                   []string
+	timeout                                                 time.Duration
+}
+
+func (f *targetFlags) add(cmd *cobra.Command) {
+	fs := cmd.Flags()
+	fs.StringVar(&f.project, "project", "", "project ID or number")
+	fs.StringVar(&f.network, "network", "", "VPC network that the forwarding rules are on")
+	fs.StringVar(&f.mesh, "mesh", "", "Mesh that the proxies use, or scope:NAME for a Gateway scope")
+	fs.StringVar(&f.nodeID, "node-id", "", "one proxy: projects/NUMBER/networks/NETWORK/nodes/ID")
+	fs.StringVar(&f.zone, "zone", "", "zone of --instance")
+	fs.StringVar(&f.instance, "instance", "", "one VM")
+	fs.StringVar(&f.symptom, "symptom", "", "what you see: "+strings.Join(symptomNames(), ", "))
+	fs.StringArrayVarP(&f.files, "file", "f", nil,
+		"`FILE` to read: bootstrap, CSDS answer, forwarding rules, instances, log; its kind is found by content; - is standard input; repeatable")
+	fs.DurationVar(&f.timeout, "timeout", defaultTimeout, "how long the diagnosis may take")
+	_ = cmd.RegisterFlagCompletionFunc("symptom", cobra.FixedCompletions(symptomNames(), cobra.ShellCompDirectiveNoFileComp))
+}
+
+const symptomPrefix = "SYMPTOM_"
+
+func symptomNames() []string {
+	var out []string
+	for n, name := range pb.Symptom_name {
+		if n != 0 {
+			out = append(out, strings.ToLower(strings.ReplaceAll(strings.TrimPrefix(name, symptomPrefix), "_", "-")))
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
+// request makes the request; it reads the files.
+func (f *targetFlags) request(stdin io.Reader) (*pb.DiagnoseRequest, error) {
+	r := &pb.DiagnoseRequest{Timeout: durationpb.New(f.timeout)}
+	t := &pb.Target{Project: f.project, Network: f.network, Mesh: f.mesh, NodeId: f.nodeID}
+	switch {
+	case f.instance != "" && f.zone == "":
+		return nil, usage("--instance needs --zone, the zone that the VM is in")
+	case f.zone != "" && f.instance == "":
+		return nil, usage("--zone needs --instance, the VM in it")
+	case f.instance != "":
+		t.Vm = &pb.Vm{Zone: f.zone, Instance: f.instance}
+	}
+	if f.project != "" || f.network != "" || f.mesh != "" || f.nodeID != "" || t.Vm != nil {
+		r.Target = t
+	}
+	if r.Target == nil && len(f.files) == 0 {
+		return nil, usage("what is to be diagnosed? Name --project with --network or --mesh, or a file with -f")
+	}
+	if f.symptom != "" {
+		if err := oneOf("symptom", f.symptom, symptomNames()); err != nil {
+			return nil, err
+		}
+		r.Symptom = pb.Symptom(pb.Symptom_value[symptomPrefix+strings.ToUpper(strings.ReplaceAll(f.symptom, "-", "_"))])
+	}
+	left := int64(maxArtifacts)
+	for _, name := range f.files {
+		b, err := readArtifact(name, stdin, left)
+		if err != nil {
+			return nil, &exitError{code: exitUsage, err: err}
+		}
+		left -= int64(len(b))
+		r.Artifacts = append(r.Artifacts, &pb.Artifact{Name: shortName(name), Data: b})
+	}
+	return r, nil
+}
+
+func readArtifact(name string, stdin io.Reader, most int64) (b []byte, err error) {
+	if name == "-" {
+		b, err = io.ReadAll(io.LimitReader(stdin, most+1))
+		if err == nil && int64(len(b)) > most {
+			err = fmt.Errorf("standard input is larger than the %d MiB that all files may have together", maxArtifacts>>20)
+		}
+	} else {
+		if st, serr := os.Stat(name); serr == nil && st.Mode().IsRegular() && st.Size() > most {
+			return nil, fmt.Errorf("%s has %d MiB; all files together may have %d", name, st.Size()>>20, maxArtifacts>>20)
+		}
+		b, err = readFile(name, most)
+	}
+	if err == nil && len(b) == 0 {
+		err = fmt.Errorf("%s is empty", name)
+	}
+	return b, err
+}
+
+// shortName is how reports call a file: its path as given where that is short, else its last part.
+func shortName(name string) string {
+	if name == "-" {
+		return "standard input"
+	}
+	const longest = 60 // leaves room for the rest of a line of 100 columns
+	if len(name) > longest {
+		return filepath.Base(name)
+	}
+	return name
+}
+
+// flagOf gives the flag behind a field of the request, for messages to people at a command line.
+func flagOf(field string) string {
+	if flag, ok := map[string]string{
+		"target.project": "--project", "target.network": "--network", "target.mesh": "--mesh", "target.node_id": "--node-id",
+		"target.vm.zone": "--zone", "target.vm.instance": "--instance", "timeout": "--timeout", "symptom": "--symptom",
+		"target": "--project, --network, --mesh",
+	}[strings.TrimPrefix(field, "request.")]; ok {
+		return flag
+	}
+	return field
+}
