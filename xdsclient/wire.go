@@ -2,7 +2,9 @@ package xdsclient
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
+	"sync"
 	"time"
 	"unicode/utf8"
 
@@ -37,10 +39,16 @@ type decoder struct {
 
 	lastStamp []byte // a google.protobuf.Timestamp that was read alone: one push of the control plane has one time
 	lastTime  stamp
+
+	halveFrom int // bytes
+	second    *decoder
 }
 
+// halveAnswers is the size from which an answer is read by two goroutines: below it, that saves less than a millisecond.
+const halveAnswers = 2 << 20
+
 func newDecoder(o DecodeOptions) *decoder {
-	return &decoder{DecodeOptions: o, strings: map[string]string{}, kinds: dumpKinds()}
+	return &decoder{DecodeOptions: o, strings: map[string]string{}, kinds: dumpKinds(), halveFrom: halveAnswers}
 }
 
 // Bounds of one answer: an empty client takes two bytes on the wire and a hundred times that in memory. Neither a mesh nor
@@ -79,62 +87,89 @@ func (d *decoder) strLike(b []byte, guess string) (string, error) {
 	return d.str(b)
 }
 
-// response reads a ClientStatusResponse.
+// response reads a ClientStatusResponse. The two halves of a large one are read at once.
 func (d *decoder) response(s mem.BufferSlice) ([]ClientConfig, error) {
-	n, err := count(s)
+	n, before, middle := survey(s)
+	if n > maxClients {
+		return nil, errClients
+	}
+	if n == 0 { // empty, or nothing but unknown fields
+		return nil, d.clients(newCursor(s, d.scratch), 0, 0, nil)
+	}
+	out := make([]ClientConfig, n)
+	if s.Len() < d.halveFrom || before == 0 || before == n {
+		return result(out, d.clients(newCursor(s, d.scratch), 0, 0, out))
+	}
+	if d.second == nil {
+		d.second = newDecoder(d.DecodeOptions)
+	}
+	d.second.nodesOnly = d.nodesOnly
+	var wg sync.WaitGroup
+	var first, second error
+	wg.Go(func() {
+		c := middle
+		c.scratch = d.second.scratch
+		second = d.second.clients(&c, 0, before, out[before:])
+	})
+	first = d.clients(newCursor(s, d.scratch), middle.left, 0, out[:before])
+	wg.Wait()
+	return result(out, cmp.Or(first, second))
+}
+
+func result(clients []ClientConfig, err error) ([]ClientConfig, error) {
 	if err != nil {
 		return nil, err
-	}
-	var clients []ClientConfig
-	if n > 0 {
-		clients = make([]ClientConfig, 0, n)
-	}
-	c := newCursor(s, d.scratch)
-	resources := 0
-	for c.left > 0 {
-		num, typ, err := c.tag()
-		if err != nil {
-			return nil, err
-		}
-		if num != 1 || typ != protowire.BytesType { // config
-			if err := c.skipField(num, typ); err != nil {
-				return nil, err
-			}
-			continue
-		}
-		client, err := d.client(c)
-		if err != nil {
-			return nil, fmt.Errorf("config[%d]: %w", len(clients), err)
-		}
-		clients = append(clients, client)
-		if resources += len(client.Resources); resources > maxResources {
-			return nil, errResources
-		}
-	}
-	if d.scratch = c.scratch; cap(d.scratch) > maxScratch {
-		d.scratch = nil
 	}
 	return clients, nil
 }
 
-// count gives the number of clients, which costs next to nothing as their contents are passed over.
-func count(s mem.BufferSlice) (n int, err error) {
+// survey counts the clients of an answer, in all and before a place near its middle, which costs next to nothing as what
+// they hold is passed over. Where the answer is malformed it stops: reading it will say where.
+func survey(s mem.BufferSlice) (n, before int, middle cursor) {
 	c := newCursor(s, nil)
-	for c.left > 0 {
+	half := c.left / 2
+	for c.left > 0 && n <= maxClients {
+		if middle.bufs == nil && c.left <= half {
+			before, middle = n, *c
+		}
 		num, typ, err := c.tag()
-		if err != nil {
-			return 0, err
+		if err == nil && num == 1 && typ == protowire.BytesType {
+			n++
 		}
-		if num == 1 && typ == protowire.BytesType {
-			if n++; n > maxClients {
-				return 0, errClients
-			}
-		}
-		if err := c.skipField(num, typ); err != nil {
-			return 0, err
+		if err != nil || c.skipField(num, typ) != nil {
+			return n, 0, cursor{}
 		}
 	}
-	return n, nil
+	return n, before, middle
+}
+
+// clients reads the clients up to where end bytes are left into out, which has room for exactly those; the first is the
+// answer's client number first.
+func (d *decoder) clients(c *cursor, end, first int, out []ClientConfig) error {
+	resources, i := 0, 0
+	for c.left > end {
+		num, typ, err := c.tag()
+		if err != nil {
+			return err
+		}
+		if num != 1 || typ != protowire.BytesType { // config
+			if err := c.skipField(num, typ); err != nil {
+				return err
+			}
+			continue
+		}
+		if out[i], err = d.client(c); err != nil {
+			return fmt.Errorf("config[%d]: %w", first+i, err)
+		}
+		if resources += len(out[i].Resources); resources > maxResources {
+			return errResources
+		}
+		i++
+	}
+	if d.scratch = c.scratch; cap(d.scratch) > maxScratch {
+		d.scratch = nil
+	}
+	return nil
 }
 
 // client reads a ClientConfig, whose length comes first.
