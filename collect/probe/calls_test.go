@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -181,17 +182,29 @@ func TestToken(t *testing.T) {
 		md, _ := metadata.FromIncomingContext(s.Context())
 		return status.Error(codes.Unauthenticated, strings.Join(md.Get("authorization"), "")+"/"+strings.Join(md.Get("x-goog-user-project"), ""))
 	}
+	release := make(chan struct{})
+	var hung sync.WaitGroup
+	t.Cleanup(func() {
+		close(release)
+		hung.Wait()
+	})
 	for _, tt := range []struct {
 		name   string
 		tokens oauth2.TokenSource
 		want   string
 	}{
+		{"hangs", tokenFunc(func() (*oauth2.Token, error) {
+			hung.Add(1)
+			defer hung.Done()
+			<-release
+			return nil, errors.New("late")
+		}), "/"},
 		{"none", nil, "/"},
 		{"good", oauth2.StaticTokenSource(&oauth2.Token{AccessToken: "t0"}), "Bearer t0/q"},
 		{"fails", tokenFunc(func() (*oauth2.Token, error) { return nil, errors.New("no metadata server") }), "/"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			change := func(c *Config) { c.TokenSource, c.QuotaProject = tt.tokens, "q" }
+			change := func(c *Config) { c.TokenSource, c.QuotaProject, c.CallTimeout = tt.tokens, "q", 3 * time.Second }
 			rest, err := evidence.Get(run(t, prober(t, httpServer(t, ca.good(t), true, echo), ca.pool, change), "probe/dns", "probe/tcp", "probe/rest"), evidence.RESTProbe)
 			if err != nil || rest[0].Message != tt.want || !rest[0].Answered {
 				t.Errorf("REST: got %+v, %v", rest, err)

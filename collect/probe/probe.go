@@ -210,11 +210,13 @@ func dial(ctx context.Context, addresses []string) (net.Conn, error) {
 	return nil, first
 }
 
-// token gets an access token, or "" where there is none to be had in time.
+// token gets an access token, or "" where there is none to be had in half a call's time: the way can be tried without.
 func (p *Prober) token(ctx context.Context) string {
 	if p.cfg.TokenSource == nil {
 		return ""
 	}
+	ctx, cancel := context.WithTimeout(ctx, p.cfg.CallTimeout/2)
+	defer cancel()
 	type got struct {
 		token *oauth2.Token
 		err   error

@@ -12,6 +12,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptrace"
+	"net/url"
 	"strconv"
 	"strings"
 	"sync"
@@ -119,6 +120,13 @@ func (p *Prober) postStatus(ctx context.Context, addresses []string) (evidence.C
 		out.Address = address
 	}
 	if err != nil {
+		var ue *url.Error
+		if errors.As(err, &ue) { // its text repeats the whole URL
+			err = ue.Err
+		}
+		if ctx.Err() != nil {
+			err = fmt.Errorf("no answer within %s", p.cfg.CallTimeout)
+		}
 		out.Message = line(err.Error())
 		return out, nil
 	}
