@@ -204,7 +204,7 @@ func TestToken(t *testing.T) {
 		{"fails", tokenFunc(func() (*oauth2.Token, error) { return nil, errors.New("no metadata server") }), "/"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			change := func(c *Config) { c.TokenSource, c.QuotaProject, c.CallTimeout = tt.tokens, "q", 3 * time.Second }
+			change := func(c *Config) { c.TokenSource, c.QuotaProject, c.CallTimeout = tt.tokens, "q", 3*time.Second }
 			rest, err := evidence.Get(run(t, prober(t, httpServer(t, ca.good(t), true, echo), ca.pool, change), "probe/dns", "probe/tcp", "probe/rest"), evidence.RESTProbe)
 			if err != nil || rest[0].Message != tt.want || !rest[0].Answered {
 				t.Errorf("REST: got %+v, %v", rest, err)
