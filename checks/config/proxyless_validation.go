@@ -78,11 +78,11 @@ func proxylessValidation(req diagnose.Request, v *evidence.View) ([]diagnose.Cau
 	causes := refusals(log)
 	more, err := unvalidated(req, v)
 	causes = append(causes, more...)
-	switch {
-	case len(causes) > 0:
+	if len(causes) > 0 {
 		return causes, nil
-	case err != nil && errLog == nil && failed(err) == nil:
-		return nil, nil // the log is known and holds no refusal, and the rest wasn't asked for
+	}
+	if errLog == nil {
+		err = failed(err) // the log is known and holds no refusal: the rest need not have been asked for
 	}
 	return nil, err
 }
