@@ -5,15 +5,18 @@ package lab
 import (
 	"errors"
 	"fmt"
+	"net"
 	"syscall"
 	"time"
 )
 
 // blackhole is a port that never answers: a listening socket that nobody accepts from, with a full queue, so that
-// the kernel drops every further SYN, as a firewall does.
+// the kernel drops every further SYN, as a firewall does. The net package always listens with a long queue, so the
+// socket is made by hand.
 type blackhole struct {
-	port int
-	fds  []int
+	port    int
+	fd      int
+	fillers []net.Conn
 }
 
 const (
@@ -22,78 +25,59 @@ const (
 	queueFillers = 64
 	// connectWindow is how long a loopback connection may take. It needs microseconds; one that takes this long was
 	// dropped.
-	connectWindow = 50 * time.Millisecond
+	connectWindow = 200 * time.Millisecond
 )
 
 func startBlackhole() (*blackhole, error) {
 	b := &blackhole{}
-	fd, err := b.socket()
-	if err != nil {
-		return nil, err
+	if err := b.listen(); err != nil {
+		return nil, fmt.Errorf("making a port that never answers: %w", err)
 	}
-	loopback := [4]byte{127, 0, 0, 1}
-	if err := syscall.Bind(fd, &syscall.SockaddrInet4{Addr: loopback}); err != nil {
+	dialer := net.Dialer{Timeout: connectWindow}
+	for range queueFillers {
+		c, err := dialer.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", b.port))
+		var nerr net.Error
+		switch {
+		case err == nil:
+			b.fillers = append(b.fillers, c)
+		case errors.As(err, &nerr) && nerr.Timeout():
+			return b, nil
+		default:
+			b.close()
+			return nil, fmt.Errorf("filling the queue of a port that never answers: %w", err)
+		}
+	}
+	b.close()
+	return nil, errors.New("making a port that never answers: the kernel keeps queueing connections")
+}
+
+func (b *blackhole) listen() error {
+	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM, 0)
+	if err != nil {
+		return err
+	}
+	syscall.CloseOnExec(fd)
+	b.fd = fd
+	if err := syscall.Bind(fd, &syscall.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}); err != nil {
 		b.close()
-		return nil, fmt.Errorf("binding the port that never answers: %w", err)
+		return err
 	}
 	if err := syscall.Listen(fd, 0); err != nil {
 		b.close()
-		return nil, fmt.Errorf("listening on the port that never answers: %w", err)
+		return err
 	}
 	name, err := syscall.Getsockname(fd)
 	if err != nil {
 		b.close()
-		return nil, fmt.Errorf("reading the port that never answers: %w", err)
+		return err
 	}
 	b.port = name.(*syscall.SockaddrInet4).Port
-	for range queueFillers {
-		connected, err := b.fill(&syscall.SockaddrInet4{Addr: loopback, Port: b.port})
-		if err != nil {
-			b.close()
-			return nil, err
-		}
-		if !connected {
-			return b, nil
-		}
-	}
-	b.close()
-	return nil, errors.New("the kernel keeps queueing connections: no port that never answers can be made here")
-}
-
-func (b *blackhole) socket() (int, error) {
-	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM, 0)
-	if err != nil {
-		return 0, fmt.Errorf("making a socket: %w", err)
-	}
-	syscall.CloseOnExec(fd)
-	b.fds = append(b.fds, fd)
-	return fd, nil
-}
-
-// fill opens one connection and says whether the kernel took it.
-func (b *blackhole) fill(to *syscall.SockaddrInet4) (bool, error) {
-	fd, err := b.socket()
-	if err != nil {
-		return false, err
-	}
-	// A blocking connect gives up after the send timeout (Linux socket(7)).
-	tv := syscall.NsecToTimeval(connectWindow.Nanoseconds())
-	if err := syscall.SetsockoptTimeval(fd, syscall.SOL_SOCKET, syscall.SO_SNDTIMEO, &tv); err != nil {
-		return false, fmt.Errorf("setting a connection's timeout: %w", err)
-	}
-	err = syscall.Connect(fd, to)
-	switch {
-	case err == nil:
-		return true, nil
-	case errors.Is(err, syscall.EINPROGRESS), errors.Is(err, syscall.EAGAIN), errors.Is(err, syscall.ETIMEDOUT):
-		return false, nil
-	}
-	return false, fmt.Errorf("filling the queue of the port that never answers: %w", err)
+	return nil
 }
 
 func (b *blackhole) close() {
-	for _, fd := range b.fds {
-		_ = syscall.Close(fd)
+	for _, c := range b.fillers {
+		_ = c.Close()
 	}
-	b.fds = nil
+	_ = syscall.Close(b.fd)
 }

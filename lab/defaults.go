@@ -26,6 +26,7 @@ const (
 	scopeCloudPlatform = "cloud-platform"
 )
 
+// fillDefaults writes only what is unset, so that it leaves a scenario that has been through it alone.
 func (s *Scenario) fillDefaults() {
 	setDefault(&s.Project.ID, defaultProjectID)
 	setDefault(&s.Project.Number, defaultProjectNumber)
@@ -76,7 +77,9 @@ func (s *Scenario) fillDefaults() {
 		if c.Kind == "envoy" {
 			setDefault(&c.Version, defaultEnvoyVersion)
 		}
-		c.Attempts = max(c.Attempts, 1)
+		if c.Attempts == 0 {
+			c.Attempts = 1
+		}
 	}
 	if s.Ask.Network == "" && s.Ask.Mesh == "" {
 		s.Ask.Network = s.Network

@@ -112,13 +112,15 @@ func (e *envoyClient) logClosed(err error) error {
 }
 
 func (e *envoyClient) node() *corev3.Node {
-	major, minor, patch := 0, 0, 0
-	fmt.Sscanf(e.client.Version, "%d.%d.%d", &major, &minor, &patch) //nolint:errcheck // validated with the scenario
+	var major, minor, patch uint32
+	if _, err := fmt.Sscanf(e.client.Version, "%d.%d.%d", &major, &minor, &patch); err != nil {
+		major, minor, patch = 0, 0, 0 // a number beyond 32 bits
+	}
 	return &corev3.Node{
 		Id: e.client.nodeID(), Cluster: "cluster", Metadata: e.scenario.envoyMetadataStruct(e.client),
 		Locality: &corev3.Locality{Zone: e.scenario.Zone}, UserAgentName: "envoy",
 		UserAgentVersionType: &corev3.Node_UserAgentBuildVersion{UserAgentBuildVersion: &corev3.BuildVersion{
-			Version: &typev3.SemanticVersion{MajorNumber: uint32(major), MinorNumber: uint32(minor), Patch: uint32(patch)},
+			Version: &typev3.SemanticVersion{MajorNumber: major, MinorNumber: minor, Patch: patch},
 			Metadata: &structpb.Struct{Fields: map[string]*structpb.Value{
 				"build.type": structpb.NewStringValue("RELEASE"), "revision.status": structpb.NewStringValue("Clean"),
 				"ssl.version": structpb.NewStringValue("BoringSSL")}},

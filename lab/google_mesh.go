@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 
 	cloudresourcemanager "google.golang.org/api/cloudresourcemanager/v3"
@@ -156,8 +157,10 @@ type routeView struct {
 }
 
 func (g *googleAPIs) routeViews(parent string, routes []Route) []routeView {
-	var number int64
-	fmt.Sscan(g.scenario.Project.Number, &number) //nolint:errcheck // a scenario's number is one
+	number, err := strconv.ParseInt(g.scenario.Project.Number, 10, 64)
+	if err != nil {
+		number = 0 // longer than a project number can be
+	}
 	var out []routeView
 	for _, r := range routes {
 		kind := map[string]string{"grpc": "GRPC_ROUTE", "http": "HTTP_ROUTE", "tcp": "TCP_ROUTE", "tls": "TLS_ROUTE"}[r.Kind]

@@ -11,13 +11,14 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 )
 
 // Options are what a caller may decide about a world. The zero value is fine.
 type Options struct {
-	// Dir is the scratch folder for the CA, credentials, bootstraps and logs. When empty, one is made, and removed
-	// by Close.
+	// Dir is the scratch folder for the CA, credentials, bootstraps and logs; it is made if it does not exist. When
+	// empty, a temporary one is made, and removed by Close.
 	Dir    string
 	Logger *slog.Logger // nothing is logged when nil
 	// Latency is added to every answer of the Google APIs and of CSDS, for benchmarks. Token requests and the
@@ -25,7 +26,7 @@ type Options struct {
 	Latency time.Duration
 	// Clients, when above zero, is how many clients there shall be: the scenario's first is repeated up to it.
 	Clients int
-	Observe Observer
+	Observe Observer // told of every REST exchange, if set
 }
 
 // World is a running lab.
@@ -64,6 +65,10 @@ func Start(ctx context.Context, s Scenario, o Options) (*World, error) {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
+	s.fillDefaults()
+	if err := s.validate(); err != nil {
+		return nil, fmt.Errorf("scenario %s: %w", s.Name, err)
+	}
 	w := &World{scenario: s.withClients(o.Clients)}
 	if err := w.start(ctx, o); err != nil {
 		return nil, errors.Join(fmt.Errorf("starting scenario %s: %w", s.Name, err), w.Close())
@@ -82,6 +87,9 @@ func (s Scenario) withClients(n int) Scenario {
 		c := first
 		c.Name = fmt.Sprintf("%s-copy-%d", first.Name, len(clients))
 		c.Node = nodeSuffix(c.Name)
+		if _, ip, ok := strings.Cut(first.Node, "~"); ok {
+			c.Node += "~" + ip
+		}
 		clients = append(clients, c)
 	}
 	s.Clients = clients

@@ -4,8 +4,10 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"net"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -163,5 +165,64 @@ func TestHealthyWorld(t *testing.T) {
 	flags := strings.Join(v.Flags(), " ")
 	if !strings.HasPrefix(flags, "--project mesh-prod-4f2a --network mesh-vpc --traffic-director-endpoint trafficdirector.googleapis.com:") {
 		t.Errorf("flags: %s", flags)
+	}
+}
+
+func TestStartFails(t *testing.T) {
+	s, err := ScenarioByName("healthy")
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Start(t.Context(), s, Options{Dir: file}); err == nil || !strings.Contains(err.Error(), "scratch folder") {
+		t.Errorf("a file as folder: %v", err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := Start(ctx, s, Options{}); !errors.Is(err, context.Canceled) {
+		t.Errorf("a cancelled start: %v", err)
+	}
+	s.Fault.Path = "moat"
+	if _, err := Start(t.Context(), s, Options{}); err == nil || !strings.Contains(err.Error(), "fault.path") {
+		t.Errorf("a bad scenario: %v", err)
+	}
+}
+
+// A folder that was given stays; one that was made goes with the world.
+func TestScratchFolder(t *testing.T) {
+	s, err := ScenarioByName("no-client-connected")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, dir := range []string{"", filepath.Join(t.TempDir(), "made")} {
+		w, err := Start(t.Context(), s, Options{Dir: dir})
+		if err != nil {
+			t.Fatal(err)
+		}
+		file := w.Connection().CredentialsFile
+		if info, err := os.Stat(file); err != nil || info.Mode().Perm() != 0o600 {
+			t.Errorf("credentials file: %v, %v", info, err)
+		}
+		if err := w.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := os.Stat(file); (err == nil) != (dir != "") {
+			t.Errorf("after Close, with folder %q: %v", dir, err)
+		}
+	}
+}
+
+// Two worlds, and the same scenario twice at once, do not get in each other's way.
+func TestWorldsSideBySide(t *testing.T) {
+	for _, name := range []string{"healthy", "config-rejected", "healthy"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			if n := len(startWorld(t, name, Options{}).fleet(t)); n != 3 {
+				t.Errorf("%d clients", n)
+			}
+		})
 	}
 }

@@ -135,7 +135,10 @@ const interceptionPort = 15001
 
 // spoiltFor says that the node is to be sent a listener of the service that it must reject.
 func (s *Scenario) spoiltFor(nodeID string, v *Service) bool {
-	return slices.ContainsFunc(v.BadFor, func(name string) bool { return s.client(name).nodeID() == nodeID })
+	return slices.ContainsFunc(v.BadFor, func(name string) bool {
+		c := s.client(name) // absent where Options.Clients has left it out
+		return c != nil && c.nodeID() == nodeID
+	})
 }
 
 // listenerPrefix begins the names under which proxyless clients of Traffic Director ask for listeners (gRFC A47).

@@ -100,15 +100,26 @@ func (s *Service) ask(ctx context.Context, doing string, call func(context.Conte
 		return err
 	case errors.As(err, &denied):
 		return fail(codes.PermissionDenied, reasonUpstreamDenied, fmt.Sprintf("%s: %v", doing, denied))
-	case errors.Is(err, context.DeadlineExceeded), status.Code(err) == codes.DeadlineExceeded:
-		return fail(codes.DeadlineExceeded, reasonUpstreamSlow, fmt.Sprintf("%s: the control plane did not answer within %v", doing, DefaultTimeout))
-	case status.Code(err) == codes.NotFound:
-		return fail(codes.NotFound, reasonUpstreamNotFound, fmt.Sprintf("%s: %v", doing, err))
-	case status.Code(err) == codes.PermissionDenied, status.Code(err) == codes.Unauthenticated:
-		return fail(codes.PermissionDenied, reasonUpstreamDenied, fmt.Sprintf("%s: %v", doing, err))
-	default:
-		return fail(codes.Unavailable, reasonUpstreamFailed, fmt.Sprintf("%s: %v", doing, err))
 	}
+	code, reason := codes.Unavailable, reasonUpstreamFailed
+	if row, ok := upstream[status.Code(err)]; ok {
+		code, reason = row.code, row.reason
+	}
+	return fail(code, reason, fmt.Sprintf("%s: %v", doing, err))
+}
+
+// upstream says what a caller gets for the control plane's own code; for any other it is UNAVAILABLE. Bad credentials are this
+// server's, not the caller's.
+var upstream = map[codes.Code]struct {
+	code   codes.Code
+	reason string
+}{
+	codes.DeadlineExceeded:  {codes.DeadlineExceeded, reasonUpstreamSlow},
+	codes.NotFound:          {codes.NotFound, reasonUpstreamNotFound},
+	codes.PermissionDenied:  {codes.PermissionDenied, reasonUpstreamDenied},
+	codes.Unauthenticated:   {codes.PermissionDenied, reasonUpstreamDenied},
+	codes.InvalidArgument:   {codes.InvalidArgument, reasonUpstreamRefused},
+	codes.ResourceExhausted: {codes.ResourceExhausted, reasonUpstreamQuota},
 }
 
 // parseParent takes projects/PROJECT/networks/NETWORK or projects/PROJECT/meshes/MESH apart; each part may be

@@ -81,10 +81,13 @@ func (f *front) serveGRPC(w http.ResponseWriter, r *http.Request, body *boundedB
 		message = h.Get("Grpc-Message")
 	}
 	st := complete(status.New(codes.Code(code), utf8Text(message)))
-	if body.failed != nil {
+	switch {
+	case body.failed != nil:
 		st = bodyStatus(body)
 		h.Set("Grpc-Status", strconv.Itoa(int(st.Code())))
 		h.Set("Grpc-Message", st.Message())
+	case codes.Code(code) == codes.ResourceExhausted: // a message above MaxRecvMsgSize, by what its length says
+		st = failure(codes.ResourceExhausted, reasonBodyTooLarge, message)
 	}
 	raw, err := proto.Marshal(st.Proto())
 	if err != nil {

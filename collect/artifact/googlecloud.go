@@ -138,9 +138,6 @@ func (m fields) partial(c collection) string {
 			}
 		}
 	}
-	if m.isItem(c) {
-		return "a single one"
-	}
 	return ""
 }
 
@@ -164,8 +161,8 @@ func (m fields) gcloudHealth() bool {
 	return m.has("backend") && m.object("status") != nil && (len(m) == 2 || m.object("status").text("kind") == "compute#backendServiceGroupHealth")
 }
 
-// googleCloud reads answers of Google Cloud APIs: one, or those of an array, all of the kind given.
-func (in *input) googleCloud(kind string, docs []json.RawMessage, where string) (outcome, error) {
+// googleCloud reads answers of Google Cloud APIs: one, or those of an array (list), all of the kind given.
+func (in *input) googleCloud(kind string, docs []json.RawMessage, list bool, where string) (outcome, error) {
 	switch kind {
 	case "services":
 		return in.services(docs, where)
@@ -188,7 +185,10 @@ func (in *input) googleCloud(kind string, docs []json.RawMessage, where string) 
 			items = append(items, some...)
 		}
 		// An array is a list that gcloud printed; a single resource was described alone.
-		if p := m.partial(c); p != "" && (len(docs) == 1 || !m.isItem(c)) {
+		switch p := m.partial(c); {
+		case m.isItem(c) && !list:
+			partial = "a single one"
+		case !m.isItem(c) && p != "":
 			partial = p
 		}
 	}
@@ -337,7 +337,9 @@ func decode(raw json.RawMessage, into any, what string) error {
 		case reflect.Struct, reflect.Map, reflect.Pointer:
 			want = "object"
 		}
-		return fmt.Errorf("%s: %s is of type %s, expected %s", what, typ.Field, typ.Value, want)
+		// The generated types decode by way of a local one, whose name shows.
+		field := strings.TrimPrefix(typ.Field, "NoMethod.")
+		return fmt.Errorf("%s: %s is of type %s, expected %s", what, field, typ.Value, want)
 	case err != nil:
 		return fmt.Errorf("%s: %w", what, err)
 	}

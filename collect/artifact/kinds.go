@@ -234,10 +234,12 @@ func (in *input) document(raw json.RawMessage, where string) (o outcome, ok bool
 	if name == "" {
 		return outcome{}, false
 	}
-	items := []json.RawMessage{raw}
-	if raw[0] == '[' {
-		// identify has read it before.
-		_ = json.Unmarshal(raw, &items)
+	var items []json.RawMessage
+	list := raw[0] == '['
+	if !list {
+		items = append(items, raw)
+	} else if err := json.Unmarshal(raw, &items); err != nil {
+		return outcome{}, false // identify has read it before
 	}
 	k := kinds()[name]
 	var err error
@@ -255,7 +257,7 @@ func (in *input) document(raw json.RawMessage, where string) (o outcome, ok bool
 	case "csds":
 		o, err = in.csds(raw, where)
 	default:
-		o, err = in.googleCloud(name, items, where)
+		o, err = in.googleCloud(name, items, list, where)
 	}
 	if err != nil {
 		return in.broken(k, err), true

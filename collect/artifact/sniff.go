@@ -35,6 +35,7 @@ func (in *input) read(data []byte, text bool) outcome {
 		}
 		data = unpacked
 	}
+	data = bytes.TrimPrefix(data, []byte("\xef\xbb\xbf"))
 	if len(bytes.TrimSpace(data)) == 0 {
 		return unused("empty")
 	}
@@ -53,10 +54,11 @@ func (in *input) read(data []byte, text bool) outcome {
 		if err != nil {
 			return unused("not recognised: broken UTF-16")
 		}
-		data = plain
+		if data = bytes.TrimSpace(plain); len(data) == 0 {
+			return unused("empty")
+		}
 	}
-	data = bytes.TrimPrefix(data, []byte("\xef\xbb\xbf"))
-	switch bytes.TrimLeft(data, " \t\r\n")[0] {
+	switch bytes.TrimSpace(data)[0] {
 	case '{', '[':
 		return in.json(data)
 	}

@@ -12,9 +12,9 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// maxNodes bounds what a YAML document's aliases may grow it to: a bomb of ten lines stands for 10^9 nodes. The largest
-// file that maxYAML lets through has fewer nodes than this without aliases.
-const maxNodes = 2_000_000
+// maxAliased bounds what a YAML document's aliases may add to it: a bomb of ten lines stands for 10^9 nodes. Configurations
+// that use aliases at all repeat a cluster's settings some dozen times.
+const maxAliased = 200_000
 
 var (
 	// plainKey is a key as configuration files have them; log lines that parse as YAML mostly have other ones.
@@ -66,13 +66,18 @@ func yamlDocuments(data []byte) ([]json.RawMessage, error) {
 
 // converter writes a YAML node as JSON.
 type converter struct {
-	out   bytes.Buffer
-	nodes int
+	out     bytes.Buffer
+	alias   int // how many aliases the current node is within
+	line    int // of the outermost of them
+	aliased int // nodes within aliases so far
 }
 
 func (c *converter) node(n *yaml.Node, depth int) error {
-	if c.nodes++; c.nodes > maxNodes || c.out.Len() > maxStructured {
-		return fmt.Errorf("line %d: aliases make it larger than %d nodes or %d MiB", n.Line, maxNodes, maxStructured>>20)
+	if c.alias > 0 {
+		c.aliased++
+	}
+	if c.aliased > maxAliased || c.out.Len() > maxStructured {
+		return fmt.Errorf("line %d: its aliases add more than %d nodes or %d MiB", c.line, maxAliased, maxStructured>>20)
 	}
 	if depth > maxDepth {
 		return fmt.Errorf("line %d: nested deeper than %d levels", n.Line, maxDepth)
@@ -81,7 +86,12 @@ func (c *converter) node(n *yaml.Node, depth int) error {
 	case yaml.DocumentNode:
 		return c.node(n.Content[0], depth)
 	case yaml.AliasNode:
-		return c.node(n.Alias, depth+1)
+		if c.alias++; c.alias == 1 {
+			c.line = n.Line
+		}
+		err := c.node(n.Alias, depth+1)
+		c.alias--
+		return err
 	case yaml.SequenceNode:
 		c.out.WriteByte('[')
 		for i, e := range n.Content {

@@ -199,7 +199,11 @@ func (c *credentials) Token() (*oauth2.Token, error) {
 	if errors.As(err, &refused) {
 		return nil, fmt.Errorf("the token server refused the credentials: %s", cmp.Or(refused.ErrorDescription, refused.ErrorCode, refused.Response.Status))
 	}
-	return t, err
+	if err != nil {
+		return nil, err
+	}
+	own := *t // each of those who ask caches the token and notes when to renew it in it: they mustn't share one
+	return &own, nil
 }
 
 // principal gives who the credentials are, as IAM names them; "" where that isn't known without asking.
