@@ -131,10 +131,6 @@ func sidecarEnv(number, network string) evidence.Bootstrap {
 	}
 }
 
-func named(name string) func(*evidence.Bootstrap) {
-	return func(b *evidence.Bootstrap) { b.File = name }
-}
-
 func withNode(id string) func(*evidence.Bootstrap) {
 	return func(b *evidence.Bootstrap) { b.NodeID = id }
 }
