@@ -188,6 +188,16 @@ func proxyOf(req diagnose.Request, m evidence.LogMessage) string {
 	}
 }
 
+// speaker gives the message of a group that names its node, the first one else.
+func speaker(group []closure) evidence.LogMessage {
+	for _, c := range group {
+		if c.Fields["node"] != "" {
+			return c.LogMessage
+		}
+	}
+	return group[0].LogMessage
+}
+
 // quote shows a message as an exhibit.
 func quote(m evidence.LogMessage) diagnose.Exhibit {
 	where := m.File
