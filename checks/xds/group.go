@@ -3,7 +3,6 @@ package xds
 import (
 	"cmp"
 	"fmt"
-	"net"
 	"net/url"
 	"regexp"
 	"slices"
@@ -11,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/meshdiag/meshdiag/diagnose"
+	"github.com/meshdiag/meshdiag/evidence"
 )
 
 // The special cases, by ID: a reason is sorted before any check is asked.
@@ -47,10 +47,7 @@ func kindOf(reason string) kind {
 		return kind{check: accessLogUnwritableID, key: "file " + m[1], path: m[1]}
 	}
 	if m := bindFailed.FindStringSubmatch(reason); m != nil {
-		_, port, err := net.SplitHostPort(m[1])
-		if err != nil {
-			port = ""
-		}
+		port := portOf(m[1])
 		n, err := strconv.Atoi(port)
 		switch {
 		case m[2] != "Permission denied":
@@ -62,13 +59,22 @@ func kindOf(reason string) kind {
 	}
 	if m := sameAddr.FindStringSubmatch(reason); m != nil {
 		// A listener with several addresses shows them all, separated by commas.
-		_, port, _ := net.SplitHostPort(strings.Split(m[1], ",")[0])
-		return kind{check: addressInUseID, key: "duplicate address " + m[1], address: m[1], port: port, twice: "address"}
+		first, _, _ := strings.Cut(m[1], ",")
+		return kind{check: addressInUseID, key: "duplicate address " + m[1], address: m[1], port: portOf(first), twice: "address"}
 	}
 	if m := sameName.FindStringSubmatch(reason); m != nil {
 		return kind{check: addressInUseID, key: "duplicate listener " + m[1], twice: m[1]}
 	}
 	return kind{}
+}
+
+// portOf gives the port of host:port, "" where there is none, as with a pipe's path.
+func portOf(address string) string {
+	port := address[strings.LastIndexByte(address, ':')+1:]
+	if port == address || !evidence.Numeric(port) {
+		return ""
+	}
+	return port
 }
 
 // group is a reason with every client that gave it.
