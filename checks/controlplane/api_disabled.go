@@ -31,7 +31,7 @@ var APIDisabled = diagnose.Check{
 		evidence.Services.Name(), evidence.ProjectFact.Name(), evidence.RESTProbe.Name(), evidence.GRPCProbe.Name(), evidence.LogMessages.Name(),
 	},
 	Explains:   []diagnose.CheckID{"controlplane/no-client-connected", "controlplane/client-not-connected", "controlplane/stream-errors"},
-	Signatures: []diagnose.Signature{messages.APIDisabled},
+	Signatures: []diagnose.Signature{messages.APIDisabled, messages.StreamClosed, messages.ADSFailed, messages.StreamWorked},
 	Doc: diagnose.Doc{
 		Title: "An API that the mesh rests on is not enabled",
 		Explanation: "The control plane refuses every proxy of a project in which trafficdirector.googleapis.com isn't enabled. " +
@@ -113,9 +113,10 @@ func apiDisabled(req diagnose.Request, v *evidence.View) ([]diagnose.Cause, erro
 		}
 	}
 	msgs, _ := evidence.Read(&tally, v, evidence.LogMessages)
+	good := worked(msgs)
 	for _, m := range msgs {
 		service := serviceIn(m.Fields["service"], m.Fields["api"])
-		if m.Signature != messages.APIDisabled.ID || service == "" || worked(m, msgs) {
+		if m.Signature != messages.APIDisabled.ID || service == "" || good.after(m) {
 			continue
 		}
 		in := m.Fields["project"]

@@ -48,18 +48,20 @@ func invalidCredentials(req diagnose.Request, v *evidence.View) ([]diagnose.Caus
 		return nil, err
 	}
 	var refused []closure
+	streams := map[string]bool{} // the logs in which a stream was refused
 	for _, c := range closures(msgs) {
 		if c.code == codeUnauthenticated {
 			refused = append(refused, c)
+			streams[c.File] = true
 		}
 	}
 	for _, m := range msgs {
 		// The text without a stream around it: pasted alone, or printed by a program that this package doesn't know.
-		alone := !slices.ContainsFunc(refused, func(c closure) bool { return c.File == m.File })
-		if m.Signature == messages.BadCredentials.ID && xdsCall(m) && alone {
+		if m.Signature == messages.BadCredentials.ID && xdsCall(m) && !streams[m.File] {
 			refused = append(refused, closure{LogMessage: m, code: codeUnauthenticated, text: m.Fields["text"]})
 		}
 	}
+	good := worked(msgs)
 	var causes []diagnose.Cause
 	for _, group := range byFile(refused) {
 		latest := group[0]
@@ -69,7 +71,7 @@ func invalidCredentials(req diagnose.Request, v *evidence.View) ([]diagnose.Caus
 			}
 		}
 		// Whether the stream came up again is asked of the latest refusal: earlier ones are of the past with it.
-		if worked(latest.LogMessage, msgs) || recovered(latest, msgs) {
+		if good.after(latest.LogMessage) || recovered(latest, msgs) {
 			continue
 		}
 		n := times(group)

@@ -24,7 +24,7 @@ var MissingOAuthScope = diagnose.Check{
 	Symptoms:   []diagnose.Symptom{diagnose.SymptomNotConnected, diagnose.SymptomNoConfig},
 	Needs:      []evidence.Name{evidence.Instances.Name(), evidence.LogMessages.Name()},
 	Explains:   []diagnose.CheckID{"controlplane/no-client-connected", "controlplane/client-not-connected", "controlplane/stream-errors"},
-	Signatures: []diagnose.Signature{messages.InsufficientScopes, messages.StreamWorked},
+	Signatures: []diagnose.Signature{messages.InsufficientScopes, messages.StreamClosed, messages.ADSFailed, messages.StreamWorked},
 	Doc: diagnose.Doc{
 		Title: "The VM's access scopes do not cover the control plane",
 		Explanation: "A VM's access token is limited to the OAuth scopes that the VM was made with, whatever roles its service account holds. " +
@@ -74,8 +74,9 @@ func missingOAuthScope(req diagnose.Request, v *evidence.View) ([]diagnose.Cause
 		}
 	}
 	msgs, logErr := evidence.Get(v, evidence.LogMessages)
+	good := worked(msgs)
 	for _, m := range msgs {
-		if m.Signature != messages.InsufficientScopes.ID || !xdsCall(m) || worked(m, msgs) {
+		if m.Signature != messages.InsufficientScopes.ID || !xdsCall(m) || good.after(m) {
 			continue
 		}
 		causes = append(causes, diagnose.Cause{

@@ -172,17 +172,18 @@ func refusedPermissions(req diagnose.Request, msgs []evidence.LogMessage, states
 		}
 		causes = append(causes, c)
 	}
+	good := worked(msgs)
 	var files []string // whose refusal names the permission
 	for _, m := range msgs {
 		permission := m.Fields["permission"] + m.Fields["required"] + m.Fields["lacking"]
-		if m.Signature != messages.PermissionDenied.ID || permission == "" || worked(m, msgs) {
+		if m.Signature != messages.PermissionDenied.ID || permission == "" || good.after(m) {
 			continue
 		}
 		files = append(files, m.File)
 		add(m, permission, m.Fields["project"], diagnose.Confirmed, permission == reportMetrics)
 	}
 	for _, c := range closures(msgs) {
-		if c.code != codePermissionDenied || !callerText.MatchString(c.text) || slices.Contains(files, c.File) || worked(c.LogMessage, msgs) {
+		if c.code != codePermissionDenied || !callerText.MatchString(c.text) || slices.Contains(files, c.File) || good.after(c.LogMessage) {
 			continue
 		}
 		loads := c.method == loadReports

@@ -57,8 +57,8 @@ func closures(msgs []evidence.LogMessage) []closure {
 			c.method, c.lasts = m.Fields["method"], m.Fields["again"] != ""
 			c.code = parseCode(m.Fields["code"])
 		case messages.ADSFailed.ID:
-			if strings.HasPrefix(c.text, "after having received") {
-				continue // grpc-go: the stream had worked, and ended as streams do
+			if afterAnswers(m) {
+				continue // the stream had worked, and ended as streams do
 			}
 			c.echo = strings.HasPrefix(m.Fields["event"], "error received")
 			c.code = named(m.Fields["status"], m.Fields["java"], m.Fields["core"])
@@ -121,30 +121,60 @@ func (c closure) rapid() bool {
 }
 
 // after says whether the last of a came after the last of b, as far as the log's lines or times tell.
-func after(a, b evidence.LogMessage) bool {
-	if a.File == b.File && last(a) != 0 && last(b) != 0 {
-		return last(a) > last(b)
-	}
-	return !a.Last.IsZero() && !b.Last.IsZero() && a.File == b.File && a.Last.After(b.Last)
+func after(a, b evidence.LogMessage) bool { return a.File == b.File && lastOf(a).after(b) }
+
+// moment is a place in a log: a line, a time, or both.
+type moment struct {
+	line int
+	at   time.Time
 }
 
-func last(m evidence.LogMessage) int { return max(m.Line, m.LastLine) }
+func lastOf(m evidence.LogMessage) moment { return moment{max(m.Line, m.LastLine), m.Last} }
 
-// worked says whether the control plane answered on a stream after the last of m: then m is of the past.
-func worked(m evidence.LogMessage, msgs []evidence.LogMessage) bool {
-	for _, o := range msgs {
-		if o.Signature == messages.StreamWorked.ID && after(o, m) {
-			return true
+// after says whether the moment comes after the last of m, of the same log.
+func (t moment) after(m evidence.LogMessage) bool {
+	o := lastOf(m)
+	if t.line != 0 && o.line != 0 {
+		return t.line > o.line
+	}
+	return !t.at.IsZero() && !o.at.IsZero() && t.at.After(o.at)
+}
+
+// successes are the last moments, by log, at which a stream is known to have worked.
+type successes map[string]moment
+
+// worked finds when streams last worked: the control plane answered, or a stream ended as a routine, which had been up.
+func worked(msgs []evidence.LogMessage) successes {
+	out := successes{}
+	note := func(m evidence.LogMessage) {
+		t, o := lastOf(m), out[m.File]
+		if t.line > o.line {
+			o.line = t.line
+		}
+		if t.at.After(o.at) {
+			o.at = t.at
+		}
+		out[m.File] = o
+	}
+	for _, m := range msgs {
+		if m.Signature == messages.StreamWorked.ID || afterAnswers(m) {
+			note(m)
 		}
 	}
 	for _, c := range closures(msgs) {
-		if c.routine() && c.code != 0 && after(c.LogMessage, m) {
-			return true // a stream that ended as a routine had been up
+		if c.code != 0 && c.routine() {
+			note(c.LogMessage)
 		}
 	}
-	return slices.ContainsFunc(msgs, func(o evidence.LogMessage) bool {
-		return o.Signature == messages.ADSFailed.ID && strings.HasPrefix(o.Fields["text"], "after having received") && after(o, m)
-	})
+	return out
+}
+
+// after says whether a stream worked after the last of m: then m is of the past.
+func (s successes) after(m evidence.LogMessage) bool { return s[m.File].after(m) }
+
+// afterAnswers says whether a message is grpc-go's word that a stream ended which had brought answers.
+func afterAnswers(m evidence.LogMessage) bool {
+	return m.Signature == messages.ADSFailed.ID && strings.HasPrefix(m.Fields["text"], "after having received")
 }
 
 // xdsCall says whether a refusal was, as far as its line says, one of an xDS stream, not of another call that the same
