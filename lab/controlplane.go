@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -211,12 +212,15 @@ func (c *controlPlane) await(ctx context.Context, nodeID string, done func(*xdsS
 }
 
 // answered says that nothing sent waits for an ACK or NACK.
-func (st *xdsStream) answered() bool {
+func (st *xdsStream) answered() bool { return st.answeredBut() }
+
+// answeredBut is answered for a client that is silent on some types.
+func (st *xdsStream) answeredBut(silent ...string) bool {
 	if st == nil {
 		return true
 	}
-	for _, t := range st.types {
-		if t.status == statusv3.ConfigStatus_STALE {
+	for url, t := range st.types {
+		if t.status == statusv3.ConfigStatus_STALE && !slices.Contains(silent, url) {
 			return false
 		}
 	}

@@ -193,7 +193,7 @@ func (s *Scenario) validateClients() error {
 			return fmt.Errorf("clients: name is empty")
 		case c.Kind == "grpc" && c.Dial == "" && !c.Down:
 			return fmt.Errorf("%s.dial: a gRPC client needs a host:port to dial", at)
-		case c.Kind == "grpc" && (c.Silent || c.Version != "" || len(c.Omit) > 0):
+		case c.Kind == "grpc" && (len(c.Silent) > 0 || c.Version != "" || len(c.Omit) > 0):
 			return fmt.Errorf("%s: silent, version and omit are for kind envoy", at)
 		case c.Kind == "envoy" && !envoyVersion.MatchString(c.Version):
 			return fmt.Errorf("%s.version: %q, expected a version such as 1.32.3", at, c.Version)
@@ -201,12 +201,17 @@ func (s *Scenario) validateClients() error {
 			return fmt.Errorf("%s.instance: no instance %q", at, c.Instance)
 		case c.Account != "" && s.account(c.Account) == nil:
 			return fmt.Errorf("%s.account: no account %q", at, c.Account)
-		case c.SentAgo != "" && !c.Silent:
+		case c.SentAgo != "" && len(c.Silent) == 0:
 			return fmt.Errorf("%s.sent_ago: only with silent", at)
 		}
 		if c.SentAgo != "" {
 			if d, err := time.ParseDuration(c.SentAgo); err != nil || d <= 0 {
 				return fmt.Errorf("%s.sent_ago: %q, expected a duration such as 10m", at, c.SentAgo)
+			}
+		}
+		for _, o := range c.Silent {
+			if err := oneOf(at+".silent", o, "cluster", "listener"); err != nil {
+				return err
 			}
 		}
 		for _, o := range c.Omit {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -74,10 +75,16 @@ func (e *envoyClient) settle(ctx context.Context) error {
 	case <-ctx.Done():
 		return fmt.Errorf("client %s: %w", e.client.Name, ctx.Err())
 	}
-	if e.client.Silent {
-		return nil
+	return e.controlPlane.await(ctx, e.client.nodeID(), func(st *xdsStream) bool { return st.answeredBut(e.silentTypes()...) })
+}
+
+// silentTypes are the type URLs that the client never answers.
+func (e *envoyClient) silentTypes() []string {
+	var out []string
+	for _, t := range e.client.Silent {
+		out = append(out, map[string]string{"cluster": resource.ClusterType, "listener": resource.ListenerType}[t])
 	}
-	return e.controlPlane.await(ctx, e.client.nodeID(), (*xdsStream).answered)
+	return out
 }
 
 func (e *envoyClient) close() {
@@ -149,7 +156,7 @@ func (e *envoyClient) stream(ctx context.Context, settled func(error)) error {
 		answered[r.GetTypeUrl()] = true
 		var next string
 		var names []string
-		if !e.client.Silent {
+		if !slices.Contains(e.silentTypes(), r.GetTypeUrl()) {
 			if err := st.Send(&discoveryv3.DiscoveryRequest{TypeUrl: r.GetTypeUrl(), VersionInfo: r.GetVersionInfo(),
 				ResponseNonce: r.GetNonce(), ResourceNames: asked[r.GetTypeUrl()]}); err != nil {
 				return streamError(st, err)

@@ -127,7 +127,7 @@ type Client struct {
 	Metadata      map[string]string `yaml:"metadata"`       // further node metadata
 	Dial          string            `yaml:"dial"`           // host:port of the service, for grpc
 	Version       string            `yaml:"version"`        // Envoy version, for envoy
-	Silent        bool              `yaml:"silent"`         // never answers a response, for envoy
+	Silent        []string          `yaml:"silent"`         // types it never answers: cluster, listener; for envoy
 	SentAgo       string            `yaml:"sent_ago"`       // how long ago CSDS shall say its configuration was sent (with silent)
 	BadToken      bool              `yaml:"bad_token"`      // presents a token that ran out
 	Attempts      int               `yaml:"attempts"`       // times it connects when refused, for envoy; 1 unless set
