@@ -33,7 +33,7 @@ func (in *input) text(data []byte) outcome {
 	}
 	docs, err := yamlDocuments(data)
 	if err != nil {
-		if filled := fillInYAML(data); filled != nil && len(data) <= maxYAML {
+		if filled := fillInYAML(data); filled != nil {
 			if again, err2 := yamlDocuments(filled); err2 == nil {
 				docs, err = again, nil
 			}

@@ -16,6 +16,9 @@ import (
 // that use aliases at all repeat a cluster's settings some dozen times.
 const maxAliased = 200_000
 
+// maxKeyLine is how much of a line is looked at for a key: no line of a configuration needs more to show its own.
+const maxKeyLine = 200
+
 var (
 	// plainKey is a key as configuration files have them; log lines that parse as YAML mostly have other ones.
 	plainKey = regexp.MustCompile(`^[A-Za-z_@.][A-Za-z0-9_@./-]{0,80}$`)
@@ -32,7 +35,7 @@ func looksLikeYAML(data []byte) bool {
 		if t := bytes.TrimLeft(line, " \t"); len(t) == 0 || t[0] == '#' {
 			continue
 		}
-		return yamlStart.Match(line)
+		return yamlStart.Match(line[:min(len(line), maxKeyLine)])
 	}
 	return false
 }
@@ -194,9 +197,9 @@ func fillIn(data []byte) []byte {
 	return out
 }
 
-// fillInYAML does the same for YAML.
+// fillInYAML does the same for YAML; nil where there are none, or the file is too large to be YAML.
 func fillInYAML(data []byte) []byte {
-	if !templateYAML.Match(data) {
+	if len(data) > maxYAML || !templateYAML.Match(data) {
 		return nil
 	}
 	return templateYAML.ReplaceAll(data, []byte(`$1"$2"$3`))

@@ -221,7 +221,11 @@ func (c *scan) window(line []byte, from, to int, head []byte) {
 	for ; from < to; from += hop {
 		stop, first := min(from+hop, to), c.first
 		clear(first)
-		c.matcher.all(line[from:min(stop+c.matcher.longest-1, len(line))], func(pos, anchor int) {
+		span := line[from:min(stop+c.matcher.longest-1, len(line))]
+		if c.matcher.next(span, 0) < 0 {
+			continue
+		}
+		c.matcher.all(span, func(pos, anchor int) {
 			if pos += from; pos >= stop {
 				return
 			}
