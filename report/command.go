@@ -19,8 +19,8 @@ func command(s string, width int) []string {
 	var out []string
 	line, indent := "", 0
 	for _, p := range parts(s) {
-		// Two columns are kept for the backslash.
-		if line != "" && indent+columns(line)+1+columns(p) > width-2 {
+		// Two columns are kept for the backslash. A part that is too long by itself gains nothing from a line of its own.
+		if line != "" && indent+columns(line)+1+columns(p) > width-2 && hang+columns(p) <= width-2 {
 			out = append(out, strings.Repeat(" ", indent)+line+` \`)
 			line, indent = "", hang
 		}

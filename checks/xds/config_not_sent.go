@@ -62,6 +62,7 @@ func configNotSent(_ diagnose.Request, v *evidence.View) ([]diagnose.Cause, erro
 		}
 		f.add("NOT_SENT", sure, r)
 	})
+	f.join()
 	total := clientCount(list)
 	causes := f.causes(total, func(x finding) string {
 		return fmt.Sprintf("The control plane has not sent %s to %s.", x.what(), x.by(total))

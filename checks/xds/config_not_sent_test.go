@@ -25,6 +25,8 @@ func TestConfigNotSent(t *testing.T) {
 		{Name: "a sidecar that doesn't say what it is", Request: target, Put: seenStatus(sidecar), Want: []checkstest.Want{{}}},
 		{Name: "everyone", Request: target, Put: seenStatus(status(nodeA, server(ldsURL, "", evidence.NotSent)), status(nodeB, server(ldsURL, "", evidence.NotSent))),
 			Want: []checkstest.Want{{Subject: "2 of 2 clients", Summary: "to 2 of 2 clients"}}},
+		{Name: "neither listeners nor clusters", Request: target, Put: seenStatus(status(nodeA, server(ldsURL, "", evidence.NotSent), server(cdsURL, "", evidence.NotSent))),
+			Want: []checkstest.Want{{Key: "nodes/" + nodeA, Summary: "not sent Listener configuration and Cluster configuration to the client"}}},
 		{Name: "a file alone", Request: files, Put: seenStatus(status(nodeA, server(cdsURL, "", evidence.NotSent))), Want: []checkstest.Want{{Summary: "Cluster configuration"}}},
 
 		{Name: "near-miss: routes, endpoints, secrets and extensions", Request: target, Put: seenStatus(status(nodeA,

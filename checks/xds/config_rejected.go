@@ -74,7 +74,7 @@ func (g group) rejected(total int) string {
 	what := g.typ + " configuration"
 	switch {
 	case len(g.names) == 1:
-		what = g.typ + " " + clip(g.names[0], maxNameSize)
+		what = g.typ + " " + brief(g.names[0], maxNameSize)
 	case len(g.names) > 1:
 		what = fmt.Sprintf("%d %s resources (%s)", len(g.names), g.typ, some(g.names, maxNameSize/maxNamed))
 	}

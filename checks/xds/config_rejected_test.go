@@ -37,6 +37,11 @@ func TestConfigRejected(t *testing.T) {
 			}},
 		},
 		{
+			Name: "an xdstp name is told by its last segment", Request: target,
+			Put:  seenStatus(status(nodeA, server(ldsURL, "xdstp://traffic-director-global.xds.googleapis.com/envoy.config.listener.v3.Listener/482915067713/mesh-vpc/checkout:50051", evidence.Error))),
+			Want: []checkstest.Want{{Summary: "The client rejected Listener checkout:50051: the control plane does not tell why.", Excerpt: "xdstp://"}},
+		},
+		{
 			Name: "a first NACK before any resource was known", Request: target,
 			Put:  seenStatus(status(nodeA, because(client(ldsURL, "", evidence.Nacked), "error parsing \"ListenerResource\" response: top level errors: invalid wire type"))),
 			Want: []checkstest.Want{{Summary: "The client rejected Listener configuration: invalid wire type.", Severity: diagnose.Blocking}},

@@ -3,6 +3,7 @@ package xds
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/meshdiag/meshdiag/diagnose"
@@ -35,7 +36,7 @@ var ConfigStale = diagnose.Check{
 			{Text: "See whether it is short of CPU or memory:",
 				Command: `top -b -n 1 -p "$(pgrep -d, -x envoy)"`},
 			{Text: "See whether it still takes updates (run this twice, some seconds apart):",
-				Command: `curl -s 'http://localhost:15000/stats?filter=(control_plane.connected_state|update_success|update_attempt|update_rejected)'`},
+				Command: `curl -s 'http://localhost:15000/stats?filter=connected_state|ds.update_'`},
 			{Text: "If it answers and nothing moves, restart the proxy: that opens a new stream. Connections through it are cut."},
 		},
 		References: []string{
@@ -66,12 +67,13 @@ func configStale(_ diagnose.Request, v *evidence.View) ([]diagnose.Cause, error)
 			single++
 		}
 	})
+	f.join()
 	causes := f.causes(clientCount(list), func(x finding) string {
 		who := "The client has"
 		if len(x.clients) > 1 {
 			who = x.by(clientCount(list)) + " have"
 		}
-		return fmt.Sprintf("%s not acknowledged %s, which the control plane sent%s.", who, x.what(), longest(list, x.typ))
+		return fmt.Sprintf("%s not acknowledged %s, which the control plane sent%s.", who, x.what(), longest(list, x.types))
 	})
 	switch {
 	case len(causes) > 0:
@@ -104,11 +106,11 @@ func staleFor(s *evidence.ClientStatus, r seen) time.Duration {
 	return asked.Sub(r.LastUpdated)
 }
 
-// longest says how long the type has been unanswered: by its time, or over the samples.
-func longest(list []evidence.ClientStatus, typ string) string {
+// longest says how long the types have been unanswered: by its time, or over the samples.
+func longest(list []evidence.ClientStatus, types []string) string {
 	var age, span time.Duration
 	each(list, func(s *evidence.ClientStatus, r seen) {
-		if r.Server == evidence.Stale && r.Type() == typ {
+		if r.Server == evidence.Stale && slices.Contains(types, r.Type()) {
 			age, span = max(age, staleFor(s, r)), max(span, r.SampleSpan)
 		}
 	})

@@ -26,6 +26,8 @@ func TestConfigStale(t *testing.T) {
 			status(nodeA, updated(stale, 2*time.Minute), updated(server(ldsURL, "b", evidence.Stale), 2*time.Minute)),
 			status(nodeB, updated(stale, 3*time.Minute)), status(nodeC, server(ldsURL, interception, evidence.Synced))),
 			Want: []checkstest.Want{{Subject: "2 of 3 clients", Key: "clients/Listener", Summary: "2 of 3 clients have not acknowledged 2 Listener resources"}}},
+		{Name: "several types at one client are one cause", Request: target, Put: seenStatus(status(nodeA, updated(stale, 2*time.Minute), updated(server(cdsURL, "shop", evidence.Stale), 3*time.Minute))),
+			Want: []checkstest.Want{{Key: "nodes/" + nodeA, Summary: "not acknowledged Listener " + interception + " and Cluster shop, which the control plane sent at least 3m0s ago"}}},
 		{Name: "a file in which something else is newer by minutes", Request: files, Put: seenStatus(pasted(updated(stale, 10*time.Minute), updated(server(cdsURL, "c", evidence.Synced), time.Minute))),
 			Want: []checkstest.Want{{Summary: "at least 9m0s ago"}}},
 

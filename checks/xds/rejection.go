@@ -224,11 +224,23 @@ func (r *rejection) mark(s seen) {
 	if s.Client != evidence.Nacked || s.Version == "" {
 		r.kept = false
 	}
-	if len(r.shown) < maxShown {
-		r.shown = append(r.shown, diagnose.Exhibit{
-			Fact: evidence.ClientStatuses.Name(), Excerpt: s.excerpt(), Source: s.in.Source,
-		})
+	r.shown = show(r.shown, s)
+}
+
+// show adds a resource's state to what is shown: to the exhibit of the same answer, where there is one, in which what was
+// said already isn't said again.
+func show(l []diagnose.Exhibit, s seen) []diagnose.Exhibit {
+	x := s.excerpt()
+	if n := len(l); n > 0 && l[n-1].Fact == evidence.ClientStatuses.Name() && l[n-1].Source == s.in.Source {
+		if has := l[n-1].Excerpt; !strings.Contains(has, x) && strings.Count(has, "\n")+strings.Count(x, "\n")+2 <= maxLines {
+			l[n-1].Excerpt = has + "\n" + x
+		}
+		return l
 	}
+	if len(l) >= maxShown {
+		return l
+	}
+	return append(l, diagnose.Exhibit{Fact: evidence.ClientStatuses.Name(), Excerpt: x, Source: s.in.Source})
 }
 
 // excerpt tells a resource's state in a line, and the reason in the next.
@@ -251,7 +263,9 @@ func (s seen) excerpt() string {
 	if s.in.ClientScope != "" {
 		b.WriteString(", channel " + s.in.ClientScope)
 	}
-	b.WriteString(", client " + s.in.Client.NodeID)
+	if !strings.Contains(s.in.Source.Detail, s.in.Client.NodeID) {
+		b.WriteString(", client " + s.in.Client.NodeID)
+	}
 	if s.Reason != "" {
 		b.WriteString("\n" + clip(oneLine(s.Reason), maxReason))
 	}

@@ -68,7 +68,7 @@ func resourceMissing(req diagnose.Request, v *evidence.View) ([]diagnose.Cause, 
 	for i, x := range f.list {
 		p := causes[i].Params
 		if req.Target.Project != "" {
-			switch x.typ {
+			switch x.types[0] {
 			case "Listener", "RouteConfiguration":
 				p["listener"] = "yes"
 			case "Cluster", "ClusterLoadAssignment":

@@ -21,63 +21,96 @@ func each(statuses []evidence.ClientStatus, do func(s *evidence.ClientStatus, r 
 	}
 }
 
-// finding is resources of one type in one bad state, at one or several clients.
+// finding is resources in one bad state, at one or several clients.
 type finding struct {
-	typ, state string
-	sure       diagnose.Confidence
-	names      []string
-	clients    []string
-	shown      []diagnose.Exhibit
+	state   string
+	sure    diagnose.Confidence
+	types   []string // in the order met
+	names   []string // of every type
+	full    []string // type and name
+	clients []string
+	shown   []diagnose.Exhibit
 }
 
 // findings sorts resources by type and state, the clients together: what many clients lack is one cause, not many.
 type findings struct{ list []finding }
 
 func (f *findings) add(state string, sure diagnose.Confidence, s seen) {
-	i := slices.IndexFunc(f.list, func(x finding) bool { return x.typ == s.Type() && x.state == state })
+	i := slices.IndexFunc(f.list, func(x finding) bool { return x.types[0] == s.Type() && x.state == state })
 	if i < 0 {
 		i = len(f.list)
-		f.list = append(f.list, finding{typ: s.Type(), state: state, sure: sure})
+		f.list = append(f.list, finding{types: []string{s.Type()}, state: state, sure: sure})
 	}
 	x := &f.list[i]
 	x.sure = max(x.sure, sure)
+	full := s.Type() + " configuration"
 	if s.Name != "" {
 		x.names = union(x.names, []string{s.Name})
+		full = s.Type() + " " + brief(s.Name, maxNameSize/maxNamed)
 	}
+	x.full = union(x.full, []string{full})
 	x.clients = union(x.clients, []string{s.in.Client.NodeID})
-	if len(x.shown) < maxShown {
-		x.shown = append(x.shown, diagnose.Exhibit{Fact: evidence.ClientStatuses.Name(), Excerpt: s.excerpt(), Source: s.in.Source})
-	}
+	x.shown = show(x.shown, s)
 }
 
-// causes turns findings into causes. tell gives the end of the summary.
+// join makes one finding of those of several types that concern the same clients: where one remedy serves them all.
+func (f *findings) join() {
+	var out []finding
+	for _, x := range f.list {
+		i := slices.IndexFunc(out, func(o finding) bool { return o.state == x.state && slices.Equal(o.clients, x.clients) })
+		if i < 0 {
+			out = append(out, x)
+			continue
+		}
+		o := &out[i]
+		o.sure = max(o.sure, x.sure)
+		o.types, o.names, o.full = append(o.types, x.types...), union(o.names, x.names), append(o.full, x.full...)
+		o.shown = append(o.shown, x.shown[:min(len(x.shown), maxShown)]...)
+	}
+	f.list = out
+}
+
+// causes turns findings into causes. tell gives the summary.
 func (f *findings) causes(total int, tell func(finding) string) []diagnose.Cause {
 	slices.SortStableFunc(f.list, func(a, b finding) int {
-		return cmp.Or(cmp.Compare(len(b.clients), len(a.clients)), strings.Compare(a.typ, b.typ), strings.Compare(a.state, b.state))
+		return cmp.Or(cmp.Compare(len(b.clients), len(a.clients)), slices.Compare(a.types, b.types), strings.Compare(a.state, b.state))
 	})
 	var out []diagnose.Cause
 	for _, x := range f.list {
-		key := placed(x.clients, "", x.typ)
-		if len(x.clients) == 1 && len(x.names) == 1 {
-			key += "/" + x.names[0]
-		}
-		p := group{rejection: rejection{typ: x.typ, names: x.names}, clients: x.clients}.params()
+		p := group{rejection: rejection{typ: x.types[0], names: x.names}, clients: x.clients}.params()
 		out = append(out, diagnose.Cause{
-			Subject: subject(x.clients, total, ""), Key: key, Summary: tell(x), Confidence: x.sure, Params: p, Evidence: x.shown,
+			Subject: subject(x.clients, total, ""), Key: x.key(), Summary: tell(x), Confidence: x.sure, Params: p, Evidence: x.shown,
 		})
 	}
 	return out
 }
 
-// what names the resources: "Listener shop:8080", "3 Listener resources (a, b and c)", "Listener configuration".
+// key goes as deep as the finding is narrow: one resource, one type, or one client.
+func (x finding) key() string {
+	if len(x.types) > 1 {
+		if len(x.clients) == 1 {
+			return "nodes/" + x.clients[0]
+		}
+		return "clients/" + strings.Join(x.types, "+")
+	}
+	key := placed(x.clients, "", x.types[0])
+	if len(x.clients) == 1 && len(x.names) == 1 {
+		key += "/" + x.names[0]
+	}
+	return key
+}
+
+// what names the resources: "Listener shop:8080", "3 Listener resources (a, b and c)", "Cluster shop and Listener web".
 func (x finding) what() string {
-	switch len(x.names) {
-	case 0:
-		return x.typ + " configuration"
-	case 1:
-		return x.typ + " " + clip(oneLine(x.names[0]), maxNameSize)
+	switch {
+	case len(x.types) > 1:
+		return some(x.full, maxNameSize)
+	case len(x.names) == 0:
+		return x.types[0] + " configuration"
+	case len(x.names) == 1:
+		return x.types[0] + " " + brief(x.names[0], maxNameSize)
 	default:
-		return fmt.Sprintf("%d %s resources (%s)", len(x.names), x.typ, some(x.names, maxNameSize/maxNamed))
+		return fmt.Sprintf("%d %s resources (%s)", len(x.names), x.types[0], some(x.names, maxNameSize/maxNamed))
 	}
 }
 

@@ -19,7 +19,8 @@ const (
 	maxFaults   = 64   // reasons read out of one text
 	maxNormal   = 160  // bytes of a reason by which it is told from others
 	maxGroups   = 10   // causes a check gives: beyond them the rest is one
-	maxNameSize = 120  // bytes of a resource name in a sentence
+	maxNameSize = 120  // characters of names in a sentence
+	maxLines    = 8    // lines of one exhibit
 )
 
 // fault is one resource and why it was refused.
@@ -144,11 +145,28 @@ func clip(s string, n int) string {
 	return s[:n] + "…"
 }
 
+// brief shortens a resource's name for a sentence: of an xdstp name the last segment tells it from others, and of a long
+// one both ends.
+func brief(name string, n int) string {
+	name = oneLine(name)
+	if strings.HasPrefix(name, "xdstp:") {
+		if last := name[strings.LastIndexByte(name, '/')+1:]; last != "" {
+			name = last
+		}
+	}
+	r := []rune(name)
+	if len(r) <= n {
+		return name
+	}
+	half := (n - 1) / 2
+	return string(r[:half]) + "…" + string(r[len(r)-half:])
+}
+
 // some names the first few of a list: "a, b and 3 more".
 func some(list []string, size int) string {
 	short := make([]string, 0, maxNamed)
 	for _, s := range list[:min(len(list), maxNamed)] {
-		short = append(short, clip(oneLine(s), size))
+		short = append(short, brief(s, size))
 	}
 	if n := len(list) - maxNamed; n > 0 {
 		return strings.Join(short, ", ") + fmt.Sprintf(" and %d more", n)
