@@ -11,8 +11,12 @@ import (
 	"github.com/meshdiag/meshdiag/evidence"
 )
 
-// maxPlaces bounds the fields listed of one file: a person fixes the file as a whole.
-const maxPlaces = 100
+const (
+	// maxBootstrap bounds a bootstrap, which is decoded as a whole, at some twenty times its size in memory.
+	maxBootstrap = 8 << 20
+	// maxPlaces bounds the fields listed of one file: a person fixes the file as a whole.
+	maxPlaces = 100
+)
 
 // v2Type is a type URL of the xDS v2 API or of an extension of its time: envoy.api.v2.Listener,
 // envoy.config.filter.network.http_connection_manager.v2.HttpConnectionManager, envoy.config.trace.v2alpha.Config.
@@ -21,12 +25,19 @@ var v2Type = regexp.MustCompile(`^(type\.googleapis\.com/)?envoy\.[a-z0-9_.]*\bv
 
 // bootstrap reads a bootstrap of either kind.
 func (in *input) bootstrap(raw json.RawMessage, where string, read func(value) evidence.Bootstrap) (outcome, error) {
-	v, doc, err := parse(raw)
+	v, doc, err := parseBootstrap(raw)
 	if err != nil {
 		return outcome{}, err
 	}
 	src := in.source(evidence.FromWorkload, where)
 	return in.putBootstrap(v, doc, src, read)
+}
+
+func parseBootstrap(raw json.RawMessage) (value, *document, error) {
+	if len(raw) > maxBootstrap {
+		return value{}, nil, fmt.Errorf("of %d MiB: at most %d MiB are read", len(raw)>>20, maxBootstrap>>20)
+	}
+	return parse(raw)
 }
 
 func (in *input) putBootstrap(v value, doc *document, src evidence.Source, read func(value) evidence.Bootstrap) (outcome, error) {
@@ -248,7 +259,7 @@ func (in *input) configDump(raw json.RawMessage, where string) (outcome, error) 
 		if !strings.HasSuffix(e.text("@type"), ".BootstrapConfigDump") || !e.has("bootstrap") {
 			continue
 		}
-		v, doc, err := parse(e.get("bootstrap"))
+		v, doc, err := parseBootstrap(e.get("bootstrap"))
 		if err != nil {
 			return outcome{}, err
 		}

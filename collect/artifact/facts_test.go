@@ -131,6 +131,13 @@ func TestHuge(t *testing.T) {
 	}
 }
 
+func TestLargeBootstrap(t *testing.T) {
+	_, files := collect(t, file(`{"static_resources":{},"x":[`+strings.Repeat("1,", maxBootstrap/2)+"1]}"))
+	if want := "Envoy bootstrap: of 8 MiB: at most 8 MiB are read"; files[0].Note != want {
+		t.Errorf("%q, want %q", files[0].Note, want)
+	}
+}
+
 func TestEnded(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
