@@ -18,11 +18,19 @@ func command(s string, width int) []string {
 	}
 	var out []string
 	line, indent := "", 0
-	for _, p := range parts(s) {
-		// Two columns are kept for the backslash. A part that is too long by itself gains nothing from a line of its own.
-		if line != "" && indent+columns(line)+1+columns(p) > width-2 && hang+columns(p) <= width-2 {
-			out = append(out, strings.Repeat(" ", indent)+line+` \`)
-			line, indent = "", hang
+	next := func() {
+		out = append(out, strings.Repeat(" ", indent)+line+` \`)
+		line, indent = "", hang
+	}
+	// Two columns are kept for the backslash.
+	fits := func(p string) bool { return line == "" || indent+columns(line)+1+columns(p) <= width-2 }
+	all := parts(s)
+	for i, p := range all {
+		switch {
+		case operator(p) && !fits(one(all[i:])):
+			next() // what a pipe or && leads to stands together where it can
+		case !fits(p) && hang+columns(p) <= width-2:
+			next() // a part that is too long by itself gains nothing from a line of its own
 		}
 		if line != "" {
 			line += " "
@@ -30,6 +38,18 @@ func command(s string, width int) []string {
 		line += p
 	}
 	return append(out, strings.Repeat(" ", indent)+line)
+}
+
+// operator says whether a part begins with a pipe, && or ||.
+func operator(p string) bool { return strings.HasPrefix(p, "|") || strings.HasPrefix(p, "&") }
+
+// one gives the first of several commands: up to the next operator.
+func one(l []string) string {
+	n := 1
+	for n < len(l) && !operator(l[n]) {
+		n++
+	}
+	return strings.Join(l[:n], " ")
 }
 
 // parts cuts a command where a line may end: it follows the shell's quotes, and $( ), ( ) and ${ } in them, and cuts only

@@ -22,15 +22,13 @@ func Markdown(w io.Writer, r *pb.Report) error {
 	if l := r.GetUnseen(); len(l) > 0 {
 		m.para("**Could not be seen**")
 		for _, b := range blinds(l) {
-			text := escape(list(b.facts) + ": " + b.GetReason())
-			if b.GetMandatory() {
-				text += " (nothing can be called healthy without it)"
+			for _, x := range b.lacks {
+				m.para("- " + escape(x.String()))
 			}
-			m.para("- " + text)
 			if n := b.needs(); n != "" {
 				m.para(escape(n))
 			}
-			m.fence("sh", shell(b.GetCommand()))
+			m.fence("sh", shell(b.command))
 		}
 	}
 	if len(r.GetNotes()) > 0 {

@@ -192,6 +192,7 @@ func TestCommandMeansTheSame(t *testing.T) {
 		`printf '<%s>' one --two | cat -u | cat -u && printf '<%s>' three --four || printf '<%s>' five --six`,
 		`printf '<%s>' "${HOME:+set  --or not}" --a "it's" --b 'a "b" --c' --d \' --e "\" --f" --g`,
 		`printf '<%s>' a --b # a comment --that goes on --and on --and on to the end of the line`,
+		`printf '<%s>' some words --that are --long enough | cat -u | cat -u`,
 		`printf '<%s>' $(printf '%s' "x --y" --z) --a - --b -- --c`,
 	} {
 		want, err := exec.CommandContext(t.Context(), sh, "-c", c).CombinedOutput()

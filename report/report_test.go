@@ -95,6 +95,8 @@ func samples() map[string]*pb.Report {
 				{Fact: "clients", Reason: "not allowed to read the clients of shop-mesh (needs trafficdirector.networks.getConfigs)", Mandatory: true,
 					Permission: "trafficdirector.networks.getConfigs", Role: "roles/trafficdirector.viewer",
 					Command: "gcloud projects add-iam-policy-binding mesh-prod-4f2a --member=user:someone.with.a.long.name@example.com --role=roles/trafficdirector.viewer --condition=None"},
+				{Fact: "forwarding-rules", Reason: "not allowed to read the forwarding rules", Permission: "compute.forwardingRules.list", Role: "roles/compute.networkViewer", Command: "gcloud projects add-iam-policy-binding mesh-prod-4f2a --role=roles/compute.networkViewer"},
+				{Fact: "url-maps", Reason: "not allowed to read the URL maps (needs compute.urlMaps.list)", Permission: "compute.urlMaps.list", Role: "roles/compute.networkViewer", Command: "gcloud projects add-iam-policy-binding mesh-prod-4f2a --role=roles/compute.networkViewer"},
 				{Fact: "interception", Reason: "it can be seen only on the VM itself", Mandatory: true},
 				{Fact: "clock-offset", Reason: "dial tcp: i/o timeout"},
 			},

@@ -3,6 +3,7 @@ package report
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -318,52 +319,77 @@ func count(n int, one string) string {
 	return fmt.Sprintf("%d %ss", n, one)
 }
 
-// blind is what could not be seen for one reason.
+// blind is what could not be seen, and would be by one grant.
 type blind struct {
-	facts []string
-	*pb.Unseen
+	lacks   []lack
+	missing []string // permissions that no reason names
+	role    string
+	command string
 }
 
-// blinds puts together what could not be seen for the same reason and would be granted by the same command.
-func blinds(l []*pb.Unseen) []blind {
-	type id struct {
-		reason, permission, command string
-		mandatory                   bool
+// lack is facts that aren't known for one reason.
+type lack struct {
+	facts     []string
+	reason    string
+	mandatory bool
+}
+
+func (l lack) String() string {
+	text := list(l.facts) + ": " + sentence(l.reason)
+	if l.mandatory {
+		text += " (nothing can be called healthy without it)"
 	}
+	return text
+}
+
+// blinds puts together what one command would grant, and within that the facts that are lacking for the same reason.
+func blinds(l []*pb.Unseen) []blind {
+	type grant struct{ command, role, alone string }
 	var out []blind
-	at := map[id]int{}
+	at := map[grant]int{}
 	for _, u := range l {
-		k := id{u.GetReason(), u.GetPermission(), u.GetCommand(), u.GetMandatory()}
-		i, ok := at[k]
-		if !ok {
-			at[k] = len(out)
-			out = append(out, blind{[]string{u.GetFact()}, u})
-			continue
+		g := grant{command: u.GetCommand(), role: u.GetRole()}
+		if g == (grant{}) {
+			g.alone = u.GetReason()
 		}
-		out[i].facts = append(out[i].facts, u.GetFact())
+		i, ok := at[g]
+		if !ok {
+			i = len(out)
+			at[g] = i
+			out = append(out, blind{role: sentence(u.GetRole()), command: u.GetCommand()})
+		}
+		b := &out[i]
+		j := slices.IndexFunc(b.lacks, func(x lack) bool { return x.reason == u.GetReason() && x.mandatory == u.GetMandatory() })
+		if j < 0 {
+			j = len(b.lacks)
+			b.lacks = append(b.lacks, lack{reason: u.GetReason(), mandatory: u.GetMandatory()})
+		}
+		b.lacks[j].facts = append(b.lacks[j].facts, u.GetFact())
+		p := sentence(u.GetPermission())
+		if p != "" && !strings.Contains(sentence(u.GetReason()), p) && !slices.Contains(b.missing, p) {
+			b.missing = append(b.missing, p)
+		}
 	}
 	return out
 }
 
-// needs says what permission would show it; "" where that isn't the reason.
+// needs says what would show it; "" where that isn't a matter of permissions.
 func (b blind) needs() string {
-	s := ""
-	if b.GetPermission() != "" {
-		s = "Needs the permission " + sentence(b.GetPermission())
-		if b.GetRole() != "" {
-			s += ", which " + sentence(b.GetRole()) + " has"
+	var s []string
+	if len(b.missing) > 0 {
+		s = append(s, "Needs "+strings.Join(b.missing, ", ")+".")
+	}
+	if b.role != "" {
+		text := b.role + " has what is needed."
+		if len(b.lacks) > 1 {
+			text = "For all of these, " + text
 		}
-	} else if b.GetRole() != "" {
-		s = "Needs the role " + sentence(b.GetRole())
+		s = append(s, text)
 	}
-	switch {
-	case s == "":
-		return ""
-	case b.GetCommand() != "":
-		return s + ". To grant it:"
-	default:
-		return s + "."
+	if b.command != "" {
+		s = append(s, "To grant it:")
 	}
+	return strings.Join(s, " ")
 }
 
 func (p *page) unseen(l []*pb.Unseen) {
@@ -372,13 +398,11 @@ func (p *page) unseen(l []*pb.Unseen) {
 	}
 	p.heading("Could not be seen")
 	for _, b := range blinds(l) {
-		text := list(b.facts) + ": " + sentence(b.GetReason())
-		if b.GetMandatory() {
-			text += " (nothing can be called healthy without it)"
+		for _, x := range b.lacks {
+			p.item(2, "- ", x.String(), plain)
 		}
-		p.item(2, "- ", text, plain)
 		p.item(4, "", b.needs(), plain)
-		p.command(6, b.GetCommand())
+		p.command(6, b.command)
 	}
 }
 
