@@ -2,6 +2,8 @@ package controlplane
 
 import (
 	"errors"
+	"os"
+	"strings"
 	"testing"
 	"time"
 
@@ -94,5 +96,34 @@ func TestClip(t *testing.T) {
 	}
 	if got := clip(" ab ", 3); got != "ab" {
 		t.Errorf("clip changed a short text: %q", got)
+	}
+}
+
+// TestArea holds what all checks of the area have in common.
+func TestArea(t *testing.T) {
+	checks := []diagnose.Check{
+		NoClientConnected, ClientNotConnected, APIDisabled, MissingOAuthScope, MissingPermission, NoServiceAccount, DNSFailure, DNSUnexpectedAddress,
+		TCPBlocked, TLSFailure, GRPCBlocked, InvalidCredentials, EnvoyTooOld, XDSv2, QuotaExhausted, StreamErrors, ClockSkew,
+	}
+	if _, err := diagnose.New(diagnose.Config{Checks: checks}); err != nil {
+		t.Fatal(err)
+	}
+	known := map[diagnose.CheckID]bool{}
+	for _, c := range checks {
+		known[c.ID] = true
+	}
+	for _, c := range checks {
+		_, condition, _ := strings.Cut(string(c.ID), "/")
+		if _, err := os.Stat(strings.ReplaceAll(condition, "-", "_") + ".go"); err != nil || c.ID.Area() != "controlplane" {
+			t.Errorf("%s has no file of its name here", c.ID)
+		}
+		if c.Doc.Explanation == "" || c.Doc.Quiet == "" || len(c.Doc.Remedy) == 0 || len(c.Doc.References) == 0 {
+			t.Errorf("%s lacks a part of its page", c.ID)
+		}
+		for _, e := range c.Explains {
+			if e.Area() == "controlplane" && !known[e] {
+				t.Errorf("%s explains %s, which isn't there", c.ID, e)
+			}
+		}
 	}
 }

@@ -198,7 +198,7 @@ func refusedPermissions(req diagnose.Request, msgs []evidence.LogMessage, states
 
 // granted says whether a full evaluation found that every principal known holds a permission.
 func granted(states []evidence.PermissionState, permission string) bool {
-	any := false
+	some := false
 	for _, s := range states {
 		if s.Permission != permission {
 			continue
@@ -206,9 +206,9 @@ func granted(states []evidence.PermissionState, permission string) bool {
 		if s.Access != evidence.AccessGranted || s.Method != fullEvaluation {
 			return false
 		}
-		any = true
+		some = true
 	}
-	return any
+	return some
 }
 
 func accessWord(a evidence.Access) string {
