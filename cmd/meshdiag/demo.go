@@ -90,7 +90,7 @@ func demo(cmd *cobra.Command, name string, out outputFlags) error {
 	}
 	var frame func(io.Writer, *pb.Report)
 	if out.format == report.FormatText {
-		fmt.Fprintf(cmd.OutOrStdout(), "Scenario %s: %s\n\n", s.Name, s.Summary)
+		fmt.Fprintf(cmd.OutOrStdout(), "Scenario %s\n%s\n\n", s.Name, s.Summary)
 		frame = func(w io.Writer, _ *pb.Report) {
 			fmt.Fprintln(w, "\nThat was a simulated mesh. More: meshdiag demo --list, then meshdiag demo --scenario NAME")
 		}

@@ -59,10 +59,11 @@ type Config struct {
 
 // Pipeline is an engine with all its collectors.
 type Pipeline struct {
-	Engine *diagnose.Engine
-	csds   *xdsclient.Client
-	gcp    *gcp.API
-	closes []func()
+	Engine     *diagnose.Engine
+	collectors []diagnose.Collector
+	csds       *xdsclient.Client
+	gcp        *gcp.API
+	closes     []func()
 }
 
 // New puts a pipeline together; it asks nobody yet. Errors name the setting that is wrong.
@@ -118,10 +119,10 @@ func New(cfg Config) (*Pipeline, error) {
 		p.Close()
 		return nil, err
 	}
-	collectors := append(p.gcp.Collectors(), csds.New(csds.Config{Asker: p.csds, Principal: creds.principal()}).Collectors()...)
-	collectors = append(collectors, probes.Collectors()...)
-	collectors = append(collectors, files.Collector())
-	p.Engine, err = diagnose.New(diagnose.Config{Collectors: collectors, Checks: checks.All(), Timeout: cfg.Timeout, Logger: cfg.Logger})
+	p.collectors = append(p.gcp.Collectors(), csds.New(csds.Config{Asker: p.csds, Principal: creds.principal()}).Collectors()...)
+	p.collectors = append(p.collectors, probes.Collectors()...)
+	p.collectors = append(p.collectors, files.Collector())
+	p.Engine, err = diagnose.New(diagnose.Config{Collectors: p.collectors, Checks: checks.All(), Timeout: cfg.Timeout, Logger: cfg.Logger})
 	if err != nil {
 		p.Close()
 		return nil, err
