@@ -237,10 +237,14 @@ func (s *Server) Run(ctx context.Context) error {
 	group, gctx := errgroup.WithContext(ctx)
 	serve := func(what string, f func() error) {
 		group.Go(func() error {
-			if err := f(); err != nil && !errors.Is(err, http.ErrServerClosed) && !errors.Is(err, grpc.ErrServerStopped) {
-				return fmt.Errorf("serving %s: %w", what, err)
+			err := f()
+			switch closed := errors.Is(err, http.ErrServerClosed) || errors.Is(err, grpc.ErrServerStopped); {
+			case gctx.Err() != nil && (err == nil || closed):
+				return nil // the drain ended it
+			case err == nil:
+				err = net.ErrClosed
 			}
-			return nil
+			return fmt.Errorf("serving %s: %w", what, err)
 		})
 	}
 	serve("the gateway's connection", func() error { return s.grpc.Serve(s.inside) })
