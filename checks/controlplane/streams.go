@@ -17,7 +17,6 @@ import (
 // https://grpc.io/docs/guides/status-codes/
 const (
 	codeUnknown           = -1 // the message carries none
-	codeDeadlineExceeded  = 4
 	codeNotFound          = 5
 	codePermissionDenied  = 7
 	codeResourceExhausted = 8
