@@ -9,7 +9,7 @@ import (
 
 // AccessLogUnwritable finds a listener that was refused because its access log can't be opened.
 var AccessLogUnwritable = diagnose.Check{
-	ID:       accessLogUnwritableID,
+	ID:       "xds/access-log-unwritable",
 	Severity: diagnose.Blocking,
 	Layer:    diagnose.LayerConfig,
 	Symptoms: []diagnose.Symptom{diagnose.SymptomConfigRejected, diagnose.SymptomNoConfig, diagnose.SymptomRequestsFail},
@@ -40,7 +40,7 @@ var AccessLogUnwritable = diagnose.Check{
 }
 
 func accessLogUnwritable(req diagnose.Request, v *evidence.View) ([]diagnose.Cause, error) {
-	return special(req, v, accessLogUnwritableID, func(g group, k kind, who string) (string, map[string]string) {
+	return special(req, v, fileDenial, func(g group, k kind, who string) (string, map[string]string) {
 		return fmt.Sprintf("%s could not open %s for %s: permission denied (the path is TRAFFICDIRECTOR_ACCESS_LOG_PATH's).", who, clip(k.path, maxNameSize), g.listener()),
 			map[string]string{"path": k.path}
 	})

@@ -9,7 +9,7 @@ import (
 
 // AddressInUse finds a listener whose address something else holds.
 var AddressInUse = diagnose.Check{
-	ID:       addressInUseID,
+	ID:       "xds/address-in-use",
 	Severity: diagnose.Blocking,
 	Layer:    diagnose.LayerConfig,
 	Symptoms: []diagnose.Symptom{diagnose.SymptomConfigRejected, diagnose.SymptomRequestsFail},
@@ -40,7 +40,7 @@ var AddressInUse = diagnose.Check{
 }
 
 func addressInUse(req diagnose.Request, v *evidence.View) ([]diagnose.Cause, error) {
-	return special(req, v, addressInUseID, func(g group, k kind, who string) (string, map[string]string) {
+	return special(req, v, addressTaken, func(g group, k kind, who string) (string, map[string]string) {
 		p := map[string]string{"port": k.port, "address": k.address}
 		switch {
 		case k.twice == "":

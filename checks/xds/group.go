@@ -13,17 +13,20 @@ import (
 	"github.com/meshdiag/meshdiag/evidence"
 )
 
-// The special cases, by ID: a reason is sorted before any check is asked.
+// sort is a special case of a rejection, which has a check of its own.
+type sort int
+
 const (
-	accessLogUnwritableID diagnose.CheckID = "xds/access-log-unwritable"
-	privilegedPortID      diagnose.CheckID = "xds/privileged-port"
-	addressInUseID        diagnose.CheckID = "xds/address-in-use"
+	otherReason sort = iota
+	fileDenial
+	portDenial
+	addressTaken
 )
 
 // kind is a reason that a check of its own knows more of.
 type kind struct {
-	check   diagnose.CheckID // "" for any other reason
-	key     string           // tells two reasons of that kind apart
+	sort    sort
+	key     string // tells two reasons of that kind apart
 	path    string
 	address string // as printed
 	port    string // decimal
@@ -44,26 +47,26 @@ var (
 // kindOf says which special case a reason is.
 func kindOf(reason string) kind {
 	if m := fileDenied.FindStringSubmatch(reason); m != nil {
-		return kind{check: accessLogUnwritableID, key: "file " + m[1], path: m[1]}
+		return kind{sort: fileDenial, key: "file " + m[1], path: m[1]}
 	}
 	if m := bindFailed.FindStringSubmatch(reason); m != nil {
 		port := portOf(m[1])
 		n, err := strconv.Atoi(port)
 		switch {
 		case m[2] != "Permission denied":
-			return kind{check: addressInUseID, key: "in use " + m[1], address: m[1], port: port}
+			return kind{sort: addressTaken, key: "in use " + m[1], address: m[1], port: port}
 		case err == nil && n > 0 && n < privilegedBelow:
-			return kind{check: privilegedPortID, key: "port " + port, address: m[1], port: port}
+			return kind{sort: portDenial, key: "port " + port, address: m[1], port: port}
 		}
 		return kind{}
 	}
 	if m := sameAddr.FindStringSubmatch(reason); m != nil {
 		// A listener with several addresses shows them all, separated by commas.
 		first, _, _ := strings.Cut(m[1], ",")
-		return kind{check: addressInUseID, key: "duplicate address " + m[1], address: m[1], port: portOf(first), twice: "address"}
+		return kind{sort: addressTaken, key: "duplicate address " + m[1], address: m[1], port: portOf(first), twice: "address"}
 	}
 	if m := sameName.FindStringSubmatch(reason); m != nil {
-		return kind{check: addressInUseID, key: "duplicate listener " + m[1], twice: m[1]}
+		return kind{sort: addressTaken, key: "duplicate listener " + m[1], twice: m[1]}
 	}
 	return kind{}
 }

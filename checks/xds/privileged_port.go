@@ -9,7 +9,7 @@ import (
 
 // PrivilegedPort finds a listener on a port that the proxy's user may not bind.
 var PrivilegedPort = diagnose.Check{
-	ID:       privilegedPortID,
+	ID:       "xds/privileged-port",
 	Severity: diagnose.Blocking,
 	Layer:    diagnose.LayerConfig,
 	Symptoms: []diagnose.Symptom{diagnose.SymptomConfigRejected, diagnose.SymptomRequestsFail},
@@ -37,7 +37,7 @@ var PrivilegedPort = diagnose.Check{
 }
 
 func privilegedPort(req diagnose.Request, v *evidence.View) ([]diagnose.Cause, error) {
-	return special(req, v, privilegedPortID, func(g group, k kind, who string) (string, map[string]string) {
+	return special(req, v, portDenial, func(g group, k kind, who string) (string, map[string]string) {
 		return fmt.Sprintf("%s may not bind %s for %s: permission denied, as its user may not use ports below 1024.", who, k.address, g.listener()),
 			map[string]string{"port": k.port, "address": k.address}
 	})

@@ -7,16 +7,16 @@ import (
 
 // special gives the causes of one special case of a rejection, by what its reason says. Their keys are those of the
 // general cause of the same reason, so that it folds.
-func special(req diagnose.Request, v *evidence.View, id diagnose.CheckID, tell func(g group, k kind, who string) (string, map[string]string)) ([]diagnose.Cause, error) {
+func special(req diagnose.Request, v *evidence.View, of sort, tell func(g group, k kind, who string) (string, map[string]string)) ([]diagnose.Cause, error) {
 	list, total, err := rejections(req, v)
-	var of []group
+	var found []group
 	for _, g := range grouped(list) {
-		if kindOf(g.reason).check == id {
-			of = append(of, g)
+		if kindOf(g.reason).sort == of {
+			found = append(found, g)
 		}
 	}
 	var out []diagnose.Cause
-	for _, g := range bounded(of) {
+	for _, g := range bounded(found) {
 		summary, own := tell(g, kindOf(g.reason), who(g.clients, total))
 		c := diagnose.Cause{
 			Subject: subject(g.clients, total, g.file), Key: g.key(), Summary: summary,
