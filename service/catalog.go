@@ -31,10 +31,10 @@ func checkToProto(c diagnose.Check) *pb.Check {
 	m := &pb.Check{
 		Name: checkPrefix + string(c.ID), CheckId: string(c.ID), Title: c.Doc.Title, Severity: severities[c.Severity],
 		Explanation: c.Doc.Explanation, Quiet: c.Doc.Quiet, Remediation: stepsToProto(diagnose.Render(steps, nil)),
-		References: c.Doc.References, Facts: texts(c.Needs), Explains: texts(c.Explains),
+		References: slices.Clone(c.Doc.References), Facts: texts(c.Needs), Explains: texts(c.Explains),
 	}
 	for _, s := range c.Signatures {
-		m.Signatures = append(m.Signatures, &pb.MessageSignature{Id: s.ID, Meaning: s.Meaning, Examples: s.Examples})
+		m.Signatures = append(m.Signatures, &pb.MessageSignature{Id: s.ID, Meaning: s.Meaning, Examples: slices.Clone(s.Examples)})
 	}
 	return valid(m)
 }

@@ -2,6 +2,7 @@ package service
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -59,7 +60,7 @@ var (
 // U+FFFD where it breaks; times that are zero or out of the API's range are left out.
 func ToProto(rep *diagnose.Report, name string) *pb.Report {
 	out := &pb.Report{
-		Name: name, Target: targetToProto(rep.Target), Verdict: verdicts[rep.Verdict], Headline: rep.Headline, Notes: rep.Notes,
+		Name: name, Target: targetToProto(rep.Target), Verdict: verdicts[rep.Verdict], Headline: rep.Headline, Notes: slices.Clone(rep.Notes),
 		Timing: &pb.Timing{StartTime: timeToProto(rep.Timing.Started), Duration: durationpb.New(rep.Timing.Took)},
 	}
 	for _, c := range rep.Timing.Collectors {
@@ -93,7 +94,7 @@ func ToProto(rep *diagnose.Report, name string) *pb.Report {
 func causeToProto(f diagnose.Finding) *pb.Cause {
 	m := &pb.Cause{
 		CheckId: string(f.Check), Title: f.Title, Severity: severities[f.Severity], Confidence: confidences[f.Confidence],
-		Subject: f.Subject, Summary: f.Summary, Explanation: f.Explanation, References: f.References,
+		Subject: f.Subject, Summary: f.Summary, Explanation: f.Explanation, References: slices.Clone(f.References),
 		Remediation: stepsToProto(f.Remedy), Symptoms: texts(f.Symptoms),
 	}
 	for _, x := range f.Evidence {
@@ -214,7 +215,8 @@ func timeToProto(t time.Time) *timestamppb.Timestamp {
 	return nil
 }
 
-// valid replaces what isn't UTF-8 in a message's strings: such a message could not be sent.
+// valid replaces what isn't UTF-8 in a message's strings: such a message could not be sent. The message must share no list
+// with anything else.
 func valid[M proto.Message](m M) M {
 	scrub(m.ProtoReflect())
 	return m
