@@ -269,21 +269,25 @@ func Get[T any](v *View, k Key[T]) (T, error) {
 	}
 }
 
-// Whole reads a fact like [Get], and is missing also where one live source failed beside others that knew: what isn't in
-// the part that is known may be in the part that isn't. Checks that conclude from an absence use it.
+// Whole reads a fact like [Get], and is missing also where one source failed beside others that knew: what isn't in the part
+// that is known may be in the part that isn't. A file that failed beside a live source that knew takes nothing away. Checks
+// that conclude from an absence use it.
 func Whole[T any](v *View, k Key[T]) (T, error) {
 	t, err := Get(v, k)
 	if err != nil {
 		return t, err
 	}
-	for _, o := range v.set.of(k.name) {
-		if !o.Known() && !o.Source.Pasted {
-			m := &Missing{Name: k.name, Why: Failed, Err: o.Err, Source: o.Source}
-			if o.Late {
-				m.Why = Late
-			}
-			return t, m
+	obs := v.set.of(k.name)
+	live := slices.ContainsFunc(obs, func(o Observation) bool { return o.Known() && !o.Source.Pasted })
+	for _, o := range obs {
+		if o.Known() || (o.Source.Pasted && live) {
+			continue
 		}
+		m := &Missing{Name: k.name, Why: Failed, Err: o.Err, Source: o.Source}
+		if o.Late {
+			m.Why = Late
+		}
+		return t, m
 	}
 	return t, nil
 }

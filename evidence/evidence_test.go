@@ -28,6 +28,7 @@ func TestGet(t *testing.T) {
 		{"late", func(s *Set) { s.FailLate("number", live, nil) }, 0, Late, false, false},
 		{"live before pasted", func(s *Set) { Put(s, number, 1, file); Put(s, number, 2, live) }, 2, 0, true, true},
 		{"pasted beside a live failure", func(s *Set) { Put(s, number, 1, file); s.Fail("number", live, errors.New("403")) }, 1, 0, true, false},
+		{"a file beside a broken file", func(s *Set) { Put(s, number, 1, file); s.Fail("number", file, errors.New("one page of several")) }, 1, 0, true, false},
 		{"live beside a broken file", func(s *Set) { Put(s, number, 2, live); s.Fail("number", file, errors.New("cut")) }, 2, 0, true, true},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
