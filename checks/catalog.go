@@ -43,9 +43,12 @@ func All() []diagnose.Check {
 		controlplane.TCPBlocked,
 		controlplane.TLSFailure,
 		controlplane.XDSv2,
+		xds.AccessLogUnwritable,
+		xds.AddressInUse,
 		xds.ConfigNotSent,
 		xds.ConfigRejected,
 		xds.ConfigStale,
+		xds.PrivilegedPort,
 		xds.ResourceMissing,
 	}
 }
