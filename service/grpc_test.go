@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"log/slog"
 	"net/http"
 	"slices"
 	"strings"
@@ -365,5 +366,19 @@ func TestMetrics(t *testing.T) {
 	}
 	if a := r.do(t, "GET", "/metrics", ""); a.code != 404 {
 		t.Errorf("the metrics are public: %d", a.code)
+	}
+}
+
+func TestGRPCLog(t *testing.T) {
+	var b logBuffer
+	l := service.GRPCLog(slog.New(slog.NewJSONHandler(&b, nil)))
+	l.Info("chatter")
+	l.Warningf("chatter %d", 1)
+	l.Errorf("failed to %s\n", "flush")
+	if got := b.String(); strings.Contains(got, "chatter") || !strings.Contains(got, `"level":"WARN","msg":"grpc","message":"failed to flush"`) {
+		t.Errorf("%s", got)
+	}
+	if l.V(0) {
+		t.Error("verbose though nobody debugs")
 	}
 }

@@ -19,20 +19,10 @@ func (s *Service) InProcess() (conn *grpc.ClientConn, closeAll func(), err error
 	var stopAll, stopWatches context.CancelFunc
 	in.stop, stopAll = context.WithCancel(context.Background())
 	in.stopWatches, stopWatches = context.WithCancel(context.Background())
-	server := grpc.NewServer(append(in.options(), grpc.MaxRecvMsgSize(MaxMessageBytes))...)
-	pb.RegisterDiagnosisServiceServer(server, s)
-	pb.RegisterClientServiceServer(server, s)
-	pb.RegisterCatalogServiceServer(server, s)
-	for name, info := range server.GetServiceInfo() {
-		for _, m := range info.Methods {
-			in.known["/"+name+"/"+m.Name] = true
-		}
-	}
+	server := s.grpcServer(in)
+	in.learn(server)
 	pipe := bufconn.Listen(pipeBytes)
-	conn, err = grpc.NewClient("passthrough:///in-process",
-		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return pipe.DialContext(ctx) }),
-		grpc.WithTransportCredentials(insecure.NewCredentials()),
-		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxAnswerBytes)))
+	conn, err = dialPipe(pipe)
 	if err != nil {
 		stopAll()
 		stopWatches()
@@ -52,5 +42,23 @@ func (s *Service) InProcess() (conn *grpc.ClientConn, closeAll func(), err error
 	}, nil
 }
 
+// grpcServer makes a gRPC server of the methods, behind the interceptors.
+func (s *Service) grpcServer(in *interceptors, more ...grpc.ServerOption) *grpc.Server {
+	server := grpc.NewServer(append(append(in.options(), grpc.MaxRecvMsgSize(MaxMessageBytes)), more...)...)
+	pb.RegisterDiagnosisServiceServer(server, s)
+	pb.RegisterClientServiceServer(server, s)
+	pb.RegisterCatalogServiceServer(server, s)
+	return server
+}
+
 // pipeBytes is the buffer of a connection through memory: a few HTTP/2 frames; larger ones only cost memory.
 const pipeBytes = 256 << 10
+
+// dialPipe connects through memory. The connection is never idle long enough to be closed: there is nothing to save.
+func dialPipe(pipe *bufconn.Listener) (*grpc.ClientConn, error) {
+	return grpc.NewClient("passthrough:///in-process",
+		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return pipe.DialContext(ctx) }),
+		grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxAnswerBytes)),
+		grpc.WithIdleTimeout(0))
+}

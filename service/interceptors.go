@@ -56,6 +56,15 @@ type interceptors struct {
 	known             map[string]bool // full method names, for metrics
 }
 
+// learn notes the methods of a server, before it serves.
+func (i *interceptors) learn(server *grpc.Server) {
+	for name, info := range server.GetServiceInfo() {
+		for _, m := range info.Methods {
+			i.known["/"+name+"/"+m.Name] = true
+		}
+	}
+}
+
 // watching says whether a method's stream stays open for as long as its caller likes.
 func watching(method string) bool {
 	return method == "/grpc.health.v1.Health/Watch" || strings.HasPrefix(method, "/grpc.reflection.")

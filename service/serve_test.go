@@ -20,6 +20,7 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/net/http2"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/channelz/grpc_channelz_v1"
 	"google.golang.org/grpc/codes"
@@ -278,5 +279,82 @@ func TestRunFails(t *testing.T) {
 	s.Close()
 	if err := s.Run(context.Background()); err == nil {
 		t.Error("a closed server ran")
+	}
+}
+
+// The limits are told to HTTP/2 callers in the first frame: SETTINGS_MAX_CONCURRENT_STREAMS and _MAX_HEADER_LIST_SIZE.
+func TestHTTP2Settings(t *testing.T) {
+	r := start(t, func(_ *service.Config, c *service.ServerConfig) { c.Limits.Streams = 7 })
+	c, err := net.Dial("tcp", r.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = c.Close() }()
+	if _, err := io.WriteString(c, http2.ClientPreface); err != nil {
+		t.Fatal(err)
+	}
+	framer := http2.NewFramer(c, c)
+	if err := framer.WriteSettings(); err != nil {
+		t.Fatal(err)
+	}
+	f, err := framer.ReadFrame()
+	if err != nil {
+		t.Fatal(err)
+	}
+	settings, ok := f.(*http2.SettingsFrame)
+	if !ok {
+		t.Fatalf("the first frame is %v", f)
+	}
+	if n, _ := settings.Value(http2.SettingMaxConcurrentStreams); n != 7 {
+		t.Errorf("%d concurrent streams", n)
+	}
+	if n, _ := settings.Value(http2.SettingMaxHeaderListSize); n < 32<<10 || n > 48<<10 {
+		t.Errorf("%d bytes of header", n)
+	}
+}
+
+// An HTTP/2 request that takes too long is ended by the server, whatever runs; a health watch is not.
+func TestWriteTimeout(t *testing.T) {
+	r := start(t, func(c *service.Config, s *service.ServerConfig) {
+		s.Limits.Read, s.Limits.Write = 100*time.Millisecond, 100*time.Millisecond
+	})
+	watch, err := healthpb.NewHealthClient(r.conn).Watch(t.Context(), &healthpb.HealthCheckRequest{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := watch.Recv(); err != nil {
+		t.Fatal(err)
+	}
+	stream, err := pb.NewDiagnosisServiceClient(r.conn).StreamDiagnose(t.Context(), &pb.StreamDiagnoseRequest{Request: &pb.DiagnoseRequest{Target: target(gateProject)}})
+	for err == nil {
+		_, err = stream.Recv()
+	}
+	if errors.Is(err, io.EOF) {
+		t.Error("the stream ended well")
+	}
+	go func() { _ = r.stop() }()
+	if m, err := watch.Recv(); err != nil || m.GetStatus() != healthpb.HealthCheckResponse_NOT_SERVING {
+		t.Errorf("the watcher: %v %v", m, err)
+	}
+}
+
+func TestInProcess(t *testing.T) {
+	svc, err := service.New(service.Config{Engine: newWorld().engine(t)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	conn, end, err := svc.InProcess()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer end()
+	d := pb.NewDiagnosisServiceClient(conn)
+	resp, err := d.Diagnose(t.Context(), &pb.DiagnoseRequest{Target: target(plainProject)})
+	if err != nil || len(resp.GetReport().GetCauses()) != 1 {
+		t.Errorf("%v %v", resp, err)
+	}
+	_, err = d.Diagnose(t.Context(), &pb.DiagnoseRequest{})
+	if reason, _ := reasonOf(t, err); reason != "INVALID_FIELD" {
+		t.Errorf("%v", err)
 	}
 }

@@ -17,13 +17,10 @@ import (
 	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/admin"
-	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/health"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/reflection"
 	"google.golang.org/grpc/test/bufconn"
-
-	pb "github.com/meshdiag/meshdiag/gen/meshdiag/v1"
 )
 
 // Where a server listens by default: on loopback alone.
@@ -184,22 +181,14 @@ func (s *Server) register() error {
 	in := &interceptors{svc: svc, known: map[string]bool{}}
 	in.stop, s.stopAll = context.WithCancel(context.Background())
 	in.stopWatches, s.stopWatches = context.WithCancel(context.Background())
-	s.grpc = grpc.NewServer(append(in.options(),
-		grpc.StatsHandler(otelgrpc.NewServerHandler()),
-		grpc.MaxRecvMsgSize(MaxMessageBytes),
-	)...)
-	pb.RegisterDiagnosisServiceServer(s.grpc, svc)
-	pb.RegisterClientServiceServer(s.grpc, svc)
-	pb.RegisterCatalogServiceServer(s.grpc, svc)
+	s.grpc = svc.grpcServer(in, grpc.StatsHandler(otelgrpc.NewServerHandler()))
 	s.health = health.NewServer()
 	healthpb.RegisterHealthServer(s.grpc, s.health)
 	reflection.Register(s.grpc)
-	for name, info := range s.grpc.GetServiceInfo() {
+	for name := range s.grpc.GetServiceInfo() {
 		s.health.SetServingStatus(name, healthpb.HealthCheckResponse_SERVING)
-		for _, m := range info.Methods {
-			in.known["/"+name+"/"+m.Name] = true
-		}
 	}
+	in.learn(s.grpc)
 
 	s.admin = grpc.NewServer()
 	cleanup, err := admin.Register(s.admin)
@@ -209,14 +198,8 @@ func (s *Server) register() error {
 	s.adminCleanup = sync.OnceFunc(cleanup)
 	reflection.Register(s.admin)
 
-	s.inside = bufconn.Listen(256 << 10) // a buffer of a few HTTP/2 frames; larger ones only cost memory
-	s.insideConn, err = grpc.NewClient("passthrough:///in-process",
-		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return s.inside.DialContext(ctx) }),
-		grpc.WithTransportCredentials(insecure.NewCredentials()),
-		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxAnswerBytes)),
-		grpc.WithIdleTimeout(0),
-	)
-	if err != nil {
+	s.inside = bufconn.Listen(pipeBytes)
+	if s.insideConn, err = dialPipe(s.inside); err != nil {
 		return fmt.Errorf("serving: connecting the gateway: %w", err)
 	}
 	return nil

@@ -133,6 +133,9 @@ func (s *Service) diagnose(ctx context.Context, req diagnose.Request, timeout ti
 	if err != nil {
 		return nil, err
 	}
+	if errors.Is(ctx.Err(), context.Canceled) {
+		return nil, ctx.Err() // what the collectors brought by then is no answer; at a deadline it is
+	}
 	s.metrics.report(rep)
 	attrs := []any{"request_id", requestID(ctx), "verdict", string(rep.Verdict), "causes", len(rep.Causes), "unseen", len(rep.Unseen), "took", rep.Timing.Took}
 	if len(rep.Causes) > 0 {
