@@ -28,7 +28,7 @@ gen: .build/protodeps/.done ## regenerate gen/ from proto/, and docs/checks from
 
 .PHONY: bench
 bench: ## what is measured, each beside its yardstick in the same run
-	$(GO) test -run '^$$' -bench . -benchtime 5x -timeout 20m ./xdsclient ./lab/bench
+	$(GO) test -run '^$$' -bench . -benchtime 5x -timeout 20m ./xdsclient ./cmd/meshdiag/...
 
 .PHONY: fuzz
 FUZZTIME ?= 10s
