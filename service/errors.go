@@ -54,6 +54,7 @@ const (
 	reasonBodyTooLarge  = "REQUEST_TOO_LARGE"
 	reasonBodiesPending = "TOO_MANY_REQUEST_BYTES"
 	reasonBodyBroken    = "REQUEST_NOT_READ"
+	reasonHost          = "FOREIGN_HOST"
 )
 
 // errShutdown is why a request is canceled that the drain could not wait for.

@@ -250,6 +250,9 @@ func (r *running) do(t testing.TB, method, path, body string, headers ...string)
 			continue
 		}
 		req.Header.Set(headers[i], headers[i+1])
+		if headers[i] == "Host" {
+			req.Host = headers[i+1] // where net/http takes it from
+		}
 	}
 	resp, err := r.http.Do(req)
 	if err != nil {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/url"
 	"runtime/debug"
@@ -30,7 +31,18 @@ type front struct {
 	grpc   *grpc.Server
 	rest   http.Handler
 	limits Limits
+	// local says that the server is for this machine alone, in plaintext: a web page must not reach it under a name of its own
+	// that it made resolve to loopback (DNS rebinding).
+	local  bool
 	bodies atomic.Int64 // bytes of the bodies of requests under way
+}
+
+// namesThisMachine says whether a Host header is an address, or the name that means this machine.
+func namesThisMachine(host string) bool {
+	if h, _, err := net.SplitHostPort(host); err == nil {
+		host = h
+	}
+	return strings.EqualFold(host, "localhost") || net.ParseIP(strings.Trim(host, "[]")) != nil
 }
 
 func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -45,6 +57,11 @@ func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	defer body.release()
 	if r.ProtoMajor == 2 && r.Method == http.MethodPost && strings.HasPrefix(r.Header.Get("Content-Type"), "application/grpc") {
 		f.serveGRPC(w, r, body)
+		return
+	}
+	if f.local && !namesThisMachine(r.Host) {
+		writeError(w, failure(codes.PermissionDenied, reasonHost,
+			fmt.Sprintf("this server is for its own machine: call it localhost or by its address, not %.100q", r.Host)), http.StatusForbidden)
 		return
 	}
 	defer func() {

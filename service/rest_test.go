@@ -90,6 +90,7 @@ func TestRESTRefusals(t *testing.T) {
 		{name: "not a node id", method: "GET", path: "/v1/projects/plain-project/networks/default/clients/x", code: 400, status: "INVALID_ARGUMENT", reason: "INVALID_FIELD", says: "%2F", field: "name"},
 		{name: "bad timeout header", method: "POST", path: "/v1:diagnose", body: good, headers: []string{"Grpc-Timeout", "soon"}, code: 400, status: "INVALID_ARGUMENT", reason: "INVALID_JSON"},
 
+		{name: "a name that was made to mean this machine", method: "GET", path: "/v1/checks", headers: []string{"Host", "evil.example.com:7443"}, code: 403, status: "PERMISSION_DENIED", reason: "FOREIGN_HOST", says: "evil.example.com"},
 		{name: "panic", method: "POST", path: "/v1:diagnose", body: `{"target":{"project":"panic-project","network":"x"}}`, code: 500, status: "INTERNAL", reason: "INTERNAL"},
 		{name: "panic in a stream", method: "POST", path: "/v1:streamDiagnose", body: `{"request":{"target":{"project":"panic-project","network":"x"}}}`, code: 500, status: "INTERNAL", reason: "INTERNAL"},
 	}

@@ -75,6 +75,7 @@ type Server struct {
 	listener      net.Listener
 	adminListener net.Listener
 	tls           bool
+	local         bool // on loopback, in plaintext
 	// stopAll and stopWatches end requests during the drain.
 	stopAll, stopWatches context.CancelFunc
 }
@@ -119,7 +120,7 @@ func NewServer(cfg ServerConfig) (_ *Server, err error) {
 	protocols.SetUnencryptedHTTP2(true)
 	l := cfg.Limits
 	s.public = &http.Server{
-		Handler:   &front{svc: cfg.Service, grpc: s.grpc, rest: rest, limits: l},
+		Handler:   &front{svc: cfg.Service, grpc: s.grpc, rest: rest, limits: l, local: s.local},
 		TLSConfig: tlsConfig, Protocols: protocols,
 		ReadHeaderTimeout: l.ReadHeader, ReadTimeout: l.Read, WriteTimeout: l.Write, IdleTimeout: l.Idle, MaxHeaderBytes: l.HeaderBytes,
 		// WriteByteTimeout closes a connection that takes nothing at all any more.
@@ -165,6 +166,7 @@ func (s *Server) listen() error {
 	case !adminAddr.IP.IsLoopback():
 		return fmt.Errorf("serving: the admin address %s is not a loopback address; metrics and profiles are never public", s.cfg.AdminListen)
 	}
+	s.local = addr.IP.IsLoopback() && !s.tls
 	if s.listener, err = net.Listen("tcp", addr.String()); err != nil {
 		return fmt.Errorf("serving: %w", err)
 	}

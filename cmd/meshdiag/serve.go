@@ -8,6 +8,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/spf13/cobra"
+	"google.golang.org/grpc/grpclog"
 
 	"github.com/meshdiag/meshdiag/cmd/meshdiag/pipeline"
 	"github.com/meshdiag/meshdiag/service"
@@ -30,6 +31,7 @@ credentials: whoever reaches it sees what they may see. It listens on loopback a
 			if err != nil {
 				return err
 			}
+			grpclog.SetLoggerV2(service.GRPCLog(log)) // once, before anything of gRPC's is used
 			c, err := conn.connection()
 			if err != nil {
 				return err
