@@ -302,8 +302,8 @@ func TestSlowCallers(t *testing.T) {
 		c.Limits.ReadHeader, c.Limits.Read, c.Limits.Idle = 50*time.Millisecond, 50*time.Millisecond, 50*time.Millisecond
 	})
 	for name, sent := range map[string]string{
-		"header": "POST /v1:diagnose HTTP/1.1\r\nHost: x\r\n",
-		"body":   "POST /v1:diagnose HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{",
+		"header": "POST /v1:diagnose HTTP/1.1\r\nHost: localhost\r\n",
+		"body":   "POST /v1:diagnose HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{",
 		"idle":   "",
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -330,7 +330,7 @@ func TestHeaderTooLarge(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = c.Close() }()
-	if _, err := io.WriteString(c, "GET /v1/checks HTTP/1.1\r\nHost: x\r\nX-Long: "+strings.Repeat("x", 64<<10)+"\r\n\r\n"); err != nil {
+	if _, err := io.WriteString(c, "GET /v1/checks HTTP/1.1\r\nHost: localhost\r\nX-Long: "+strings.Repeat("x", 64<<10)+"\r\n\r\n"); err != nil {
 		t.Fatal(err)
 	}
 	// The server doesn't read the rest, so the connection may end in a reset.
