@@ -53,7 +53,7 @@ func listenBoth() (net.PacketConn, net.Listener, error) {
 			return p, l, nil
 		}
 		last = err
-		l.Close()
+		_ = l.Close()
 	}
 	return nil, nil, last
 }

@@ -3,8 +3,9 @@ package main
 import (
 	"bytes"
 	"fmt"
+	"io/fs"
 	"os"
-	"path/filepath"
+	"path"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -113,33 +114,33 @@ func printCatalog(cmd *cobra.Command, out outputFlags, id string) error {
 func writeDocs(dir string, all []diagnose.Check) error {
 	pages := map[string]string{"README.md": checks.Index(all)}
 	for _, c := range all {
-		pages[filepath.FromSlash(string(c.ID))+".md"] = checks.Page(c)
+		pages[string(c.ID)+".md"] = checks.Page(c)
 	}
-	err := filepath.WalkDir(dir, func(path string, d os.DirEntry, err error) error {
-		if err != nil || d.IsDir() {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return failed(err)
+	}
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return failed(err)
+	}
+	defer func() { _ = root.Close() }()
+	err = fs.WalkDir(root.FS(), ".", func(path string, d fs.DirEntry, err error) error {
+		if _, ok := pages[path]; err != nil || d.IsDir() || ok || !strings.HasSuffix(path, ".md") {
 			return err
 		}
-		rel, err := filepath.Rel(dir, path)
-		if err != nil {
-			return err
-		}
-		if _, ok := pages[rel]; !ok && strings.HasSuffix(rel, ".md") {
-			return os.Remove(path)
-		}
-		return nil
+		return root.Remove(path)
 	})
-	if err != nil && !os.IsNotExist(err) {
+	if err != nil {
 		return failed(fmt.Errorf("clearing %s: %w", dir, err))
 	}
 	for name, text := range pages {
-		path := filepath.Join(dir, name)
-		if old, err := os.ReadFile(path); err == nil && bytes.Equal(old, []byte(text)) {
+		if old, err := root.ReadFile(name); err == nil && bytes.Equal(old, []byte(text)) {
 			continue
 		}
-		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		if err := root.MkdirAll(path.Dir(name), 0o755); err != nil {
 			return failed(err)
 		}
-		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+		if err := root.WriteFile(name, []byte(text), 0o644); err != nil {
 			return failed(err)
 		}
 	}

@@ -79,7 +79,7 @@ func demo(cmd *cobra.Command, name string, out outputFlags) error {
 	if err != nil {
 		return failed(err)
 	}
-	defer world.Close()
+	defer func() { _ = world.Close() }()
 	target, conn, err := parseWorld(world)
 	if err != nil {
 		return failed(err)

@@ -31,7 +31,7 @@ interrupted. meshdiag serve takes the connection flags among them.`,
 			if err != nil {
 				return failed(err)
 			}
-			defer world.Close()
+			defer func() { _ = world.Close() }()
 			fmt.Fprintf(cmd.ErrOrStderr(), "Scenario %s: %s\nRunning until interrupted. Paste behind: meshdiag diagnose\n", s.Name, s.Summary)
 			fmt.Fprintln(cmd.OutOrStdout(), shellLine(world.Flags()))
 			<-cmd.Context().Done()

@@ -117,7 +117,7 @@ func readFile(name string, most int64) ([]byte, error) {
 	if err != nil {
 		return nil, err // names the file already
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }() // only read
 	if st, err := f.Stat(); err == nil && st.IsDir() {
 		return nil, fmt.Errorf("%s is a folder; a file was expected", name)
 	}

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -135,9 +136,7 @@ func TestAcrossProcesses(t *testing.T) {
 }
 
 func asExitError(err error, target **exec.ExitError) bool {
-	e, ok := err.(*exec.ExitError)
-	*target = e
-	return ok
+	return errors.As(err, target)
 }
 
 // program makes a command that runs this program with arguments.

@@ -13,6 +13,7 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -83,7 +84,7 @@ func New(cfg Config) (*Prober, error) {
 	if err != nil || host == "" || port == "" {
 		return nil, fmt.Errorf("the control plane's endpoint %q is not host:port", cfg.Endpoint)
 	}
-	if _, err := net.LookupPort("tcp", port); err != nil {
+	if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
 		return nil, fmt.Errorf("the control plane's endpoint %q has no valid port", cfg.Endpoint)
 	}
 	p := &Prober{host: strings.TrimSuffix(host, "."), port: port}

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"strconv"
 	"sync"
 	"syscall"
 
@@ -34,7 +33,7 @@ func (p *Prober) collectTCP(ctx context.Context, _ diagnose.Request, view *evide
 }
 
 func (p *Prober) connect(ctx context.Context, a netip.Addr) evidence.TCPResult {
-	address := net.JoinHostPort(a.String(), p.number())
+	address := net.JoinHostPort(a.String(), p.port)
 	out := evidence.TCPResult{Host: p.host, Address: address, Source: p.source("tcp " + address)}
 	d := net.Dialer{Timeout: p.cfg.TCPTimeout}
 	start := p.cfg.Now()
@@ -61,13 +60,4 @@ func outcome(err error) evidence.TCPOutcome {
 	default:
 		return evidence.TCPFailed
 	}
-}
-
-// number gives the endpoint's port as a number.
-func (p *Prober) number() string {
-	n, err := net.LookupPort("tcp", p.port)
-	if err != nil {
-		return p.port // New has looked it up before
-	}
-	return strconv.Itoa(n)
 }

@@ -47,7 +47,7 @@ func TestTCPOutcome(t *testing.T) {
 		{syscall.EPERM, evidence.TCPFailed},
 	} {
 		err := &net.OpError{Op: "dial", Net: "tcp", Err: tt.err}
-		if errno, ok := tt.err.(syscall.Errno); ok {
+		if errno := syscall.Errno(0); errors.As(tt.err, &errno) {
 			err.Err = os.NewSyscallError("connect", errno)
 		}
 		if got := outcome(err); got != tt.want {

@@ -117,7 +117,7 @@ func Run(c Config) (s *Server, stop func(), err error) {
 	}
 	rest, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
-		rpc.Close()
+		_ = rpc.Close()
 		return nil, nil, fmt.Errorf("listening for REST: %w", err)
 	}
 	s.Addr, s.URL = rpc.Addr().String(), "http://"+rest.Addr().String()
@@ -143,7 +143,7 @@ func Run(c Config) (s *Server, stop func(), err error) {
 	return s, func() {
 		close(s.done)
 		g.Stop()
-		h.Close()
+		_ = h.Close()
 		wg.Wait()
 	}, nil
 }

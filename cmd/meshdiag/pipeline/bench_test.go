@@ -2,7 +2,6 @@ package pipeline
 
 import (
 	"context"
-	"fmt"
 	"net/netip"
 	"slices"
 	"sync"
@@ -90,7 +89,7 @@ func overhead(b *testing.B, p *Pipeline, req diagnose.Request) time.Duration {
 	r, err := p.Engine.Diagnose(context.Background(), req, nil)
 	took := time.Since(start)
 	if err != nil || r.Verdict != diagnose.Healthy {
-		b.Error(fmt.Errorf("%v: %+v", err, r))
+		b.Errorf("%v: %+v", err, r)
 		return 0
 	}
 	return took - longestChain(p, req, r)
