@@ -31,7 +31,8 @@ func (s *Service) StreamDiagnose(r *pb.StreamDiagnoseRequest, stream grpc.Server
 	// The sender ends before this method does, even where the engine panics: a stream must not be used after that.
 	defer func() {
 		cancel()
-		_ = <-sent // what it failed with was taken below, or the engine panicked
+		for range sent { // what it failed with was taken below, or the engine panicked
+		}
 	}()
 	rep, err := s.diagnose(ctx, req, timeoutOf(r.GetRequest()), q.push)
 	q.close()
