@@ -28,7 +28,9 @@ gen: .build/protodeps/.done ## regenerate gen/ from proto/, and docs/checks from
 
 .PHONY: bench
 bench: ## what is measured, each beside its yardstick in the same run
-	$(GO) test -run '^$$' -bench . -benchtime 5x -timeout 20m ./xdsclient ./cmd/meshdiag/...
+	$(GO) test -run '^$$' -bench Decode -benchtime 40x ./xdsclient
+	$(GO) test -run '^$$' -bench Fleet -benchtime 5x ./xdsclient
+	$(GO) test -run '^$$' -bench . -benchtime 5x ./cmd/meshdiag/...
 
 .PHONY: fuzz
 FUZZTIME ?= 10s

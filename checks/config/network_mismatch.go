@@ -140,6 +140,11 @@ func (m *mismatch) target(asked claim, who []identity) {
 		at, _ := p.vpc()
 		if at.Value == asked.Value {
 			c.Evidence = append(c.Evidence, p.exhibit(at))
+			if p.File != "" && c.Params["file"] == "" {
+				for k, v := range p.params() { // the name that was asked about is likely taken from this very file
+					c.Params[k] = v
+				}
+			}
 			continue
 		}
 		if len(m.rules.on(at.Value)) > 0 {
