@@ -86,6 +86,10 @@ type Target struct {
 	NodeID   string // one proxy, by its xDS node id
 	Zone     string // with Instance: one VM
 	Instance string
+	// Destination is what a client in the mesh can't reach: IP:PORT, HOST:PORT or a service's name.
+	Destination string
+	// ServingPort is the port that the proxy's own application serves on, for traffic that comes in; 0 for none.
+	ServingPort int
 }
 
 // Live says whether the target names enough to ask live systems.
@@ -144,6 +148,8 @@ type Artifact struct {
 	Name string // for messages alone
 	Data []byte
 	Text bool // read it as log text whatever it looks like
+	// Baseline says that it is of a proxy that works, to compare with.
+	Baseline bool
 }
 
 // Request is one question.

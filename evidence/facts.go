@@ -51,6 +51,9 @@ type ArtifactFile struct {
 
 // EndpointHealth is one endpoint's health as a backend service's getHealth tells it.
 type EndpointHealth struct {
+	Service  string // the backend service's name; "" where the answer doesn't tell
+	Group    string // URL
+	Zone     string // of the group
 	Address  string
 	Port     int
 	Instance string // URL; empty for endpoints that aren't VMs
@@ -120,6 +123,15 @@ type URLMap struct {
 type BackendService struct {
 	Name, SelfLink   string
 	Protocol, Scheme string // "GRPC", "HTTP2", …; loadBalancingScheme
+	PortName         string
+	HealthChecks     []string  // URLs
+	Backends         []Backend // what it sends to
+}
+
+// Backend is one backend of a backend service.
+type Backend struct {
+	Group    string  // URL of the instance group or NEG
+	Capacity float64 // capacityScaler: 0 takes no traffic
 }
 
 // Mesh is a Mesh of the service routing APIs.

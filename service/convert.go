@@ -164,19 +164,24 @@ func requestFromProto(r *pb.DiagnoseRequest) (diagnose.Request, error) {
 			out.Symptom = s
 		}
 	}
+	out.Target.Destination, out.Target.ServingPort = r.GetDestination(), int(r.GetServingPort())
 	taken := map[string]bool{}
 	total := 0
-	for i, a := range r.GetArtifacts() {
+	for i, a := range slices.Concat(r.GetArtifacts(), r.GetBaseline()) {
 		data := a.GetData()
 		if a.GetText() != "" {
 			data = []byte(a.GetText())
 		}
+		field, at := "artifacts", i
+		if i >= len(r.GetArtifacts()) {
+			field, at = "baseline", i-len(r.GetArtifacts())
+		}
 		if total += len(data); total > MaxArtifactBytes {
 			return out, &diagnose.BadInput{
-				Field: fmt.Sprintf("artifacts[%d]", i), Message: fmt.Sprintf("the artifacts are more than %d bytes together; hand in fewer, or only their last part", MaxArtifactBytes),
+				Field: fmt.Sprintf("%s[%d]", field, at), Message: fmt.Sprintf("the artifacts are more than %d bytes together; hand in fewer, or only their last part", MaxArtifactBytes),
 			}
 		}
-		out.Artifacts = append(out.Artifacts, diagnose.Artifact{Name: freeName(a.GetName(), i, taken), Data: data})
+		out.Artifacts = append(out.Artifacts, diagnose.Artifact{Name: freeName(a.GetName(), i, taken), Data: data, Baseline: field == "baseline"})
 	}
 	// The fields besides artifacts' contents; framing adds a few bytes each.
 	if rest := proto.Size(r) - total; rest > MaxRequestBytes {

@@ -25,7 +25,9 @@ const (
 // targetFlags say what is to be diagnosed.
 type targetFlags struct {
 	project, network, mesh, nodeID, zone, instance, symptom string
-	files                                                   []string
+	destination                                             string
+	servingPort                                             int32
+	files, baseline                                         []string
 	timeout                                                 time.Duration
 }
 
@@ -40,6 +42,9 @@ func (f *targetFlags) add(cmd *cobra.Command) {
 	fs.StringVar(&f.symptom, "symptom", "", "what you see: "+strings.Join(symptomNames(), ", "))
 	fs.StringArrayVarP(&f.files, "file", "f", nil,
 		"`FILE` to read: bootstrap, CSDS answer, forwarding rules, instances, log; its kind is found by content; - is standard input; repeatable")
+	fs.StringArrayVar(&f.baseline, "baseline", nil, "config dump `FILE` of a proxy that works, to compare with; repeatable")
+	fs.StringVar(&f.destination, "destination", "", "what a client in the mesh can't reach: IP:PORT, HOST:PORT or a service's name")
+	fs.Int32Var(&f.servingPort, "serving-port", 0, "port that the proxy's own application serves on, for traffic that comes in")
 	fs.DurationVar(&f.timeout, "timeout", defaultTimeout, "how long the diagnosis may take")
 	_ = cmd.RegisterFlagCompletionFunc("symptom", cobra.FixedCompletions(symptomNames(), cobra.ShellCompDirectiveNoFileComp))
 }
@@ -59,7 +64,7 @@ func symptomNames() []string {
 
 // request makes the request; it reads the files.
 func (f *targetFlags) request(stdin io.Reader) (*pb.DiagnoseRequest, error) {
-	r := &pb.DiagnoseRequest{Timeout: durationpb.New(f.timeout)}
+	r := &pb.DiagnoseRequest{Timeout: durationpb.New(f.timeout), Destination: f.destination, ServingPort: f.servingPort}
 	t := &pb.Target{Project: f.project, Network: f.network, Mesh: f.mesh, NodeId: f.nodeID}
 	switch {
 	case f.instance != "" && f.zone == "":
@@ -82,13 +87,23 @@ func (f *targetFlags) request(stdin io.Reader) (*pb.DiagnoseRequest, error) {
 		r.Symptom = pb.Symptom(pb.Symptom_value[symptomPrefix+strings.ToUpper(strings.ReplaceAll(f.symptom, "-", "_"))])
 	}
 	left := int64(maxArtifacts)
-	for _, name := range f.files {
-		b, err := readArtifact(name, stdin, left)
-		if err != nil {
-			return nil, &exitError{code: exitUsage, err: err}
+	read := func(names []string) (out []*pb.Artifact, err error) {
+		for _, name := range names {
+			b, err := readArtifact(name, stdin, left)
+			if err != nil {
+				return nil, &exitError{code: exitUsage, err: err}
+			}
+			left -= int64(len(b))
+			out = append(out, &pb.Artifact{Name: shortName(name), Data: b})
 		}
-		left -= int64(len(b))
-		r.Artifacts = append(r.Artifacts, &pb.Artifact{Name: shortName(name), Data: b})
+		return out, nil
+	}
+	var err error
+	if r.Artifacts, err = read(f.files); err != nil {
+		return nil, err
+	}
+	if r.Baseline, err = read(f.baseline); err != nil {
+		return nil, err
 	}
 	return r, nil
 }
@@ -127,7 +142,7 @@ func shortName(name string) string {
 func flagOf(field string) string {
 	if flag, ok := map[string]string{
 		"target.project": "--project", "target.network": "--network", "target.mesh": "--mesh", "target.node_id": "--node-id",
-		"target.vm.zone": "--zone", "target.vm.instance": "--instance", "timeout": "--timeout", "symptom": "--symptom",
+		"target.vm.zone": "--zone", "target.vm.instance": "--instance", "timeout": "--timeout", "destination": "--destination", "serving_port": "--serving-port", "symptom": "--symptom",
 		"target": "--project, --network, --mesh",
 	}[strings.TrimPrefix(field, "request.")]; ok {
 		return flag

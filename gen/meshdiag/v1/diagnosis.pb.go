@@ -95,6 +95,14 @@ type DiagnoseRequest struct {
 	// Files a person would paste: bootstraps, CSDS answers, forwarding rules, logs. Their kind is found by content. At most 64,
 	// of 16 MiB together.
 	Artifacts []*Artifact `protobuf:"bytes,3,rep,name=artifacts,proto3" json:"artifacts,omitempty"`
+	// Files of a proxy that works (its config dump), to compare with those of the one that doesn't. They count among the
+	// artifacts' limits.
+	Baseline []*Artifact `protobuf:"bytes,5,rep,name=baseline,proto3" json:"baseline,omitempty"`
+	// What a client in the mesh can't reach: IP:PORT, HOST:PORT or a service's name. It is followed through the proxy's
+	// configuration and through the packet rules, as far as those are given.
+	Destination string `protobuf:"bytes,6,opt,name=destination,proto3" json:"destination,omitempty"`
+	// The port that the proxy's own application serves on: followed for traffic that comes in.
+	ServingPort int32 `protobuf:"varint,7,opt,name=serving_port,json=servingPort,proto3" json:"serving_port,omitempty"`
 	// How long the diagnosis may take, from 100 ms to 2 min. 30 s if it isn't set.
 	Timeout       *durationpb.Duration `protobuf:"bytes,4,opt,name=timeout,proto3" json:"timeout,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -150,6 +158,27 @@ func (x *DiagnoseRequest) GetArtifacts() []*Artifact {
 		return x.Artifacts
 	}
 	return nil
+}
+
+func (x *DiagnoseRequest) GetBaseline() []*Artifact {
+	if x != nil {
+		return x.Baseline
+	}
+	return nil
+}
+
+func (x *DiagnoseRequest) GetDestination() string {
+	if x != nil {
+		return x.Destination
+	}
+	return ""
+}
+
+func (x *DiagnoseRequest) GetServingPort() int32 {
+	if x != nil {
+		return x.ServingPort
+	}
+	return 0
 }
 
 func (x *DiagnoseRequest) GetTimeout() *durationpb.Duration {
@@ -532,11 +561,14 @@ var File_meshdiag_v1_diagnosis_proto protoreflect.FileDescriptor
 
 const file_meshdiag_v1_diagnosis_proto_rawDesc = "" +
 	"\n" +
-	"\x1bmeshdiag/v1/diagnosis.proto\x12\vmeshdiag.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x18meshdiag/v1/report.proto\"\xb4\x03\n" +
+	"\x1bmeshdiag/v1/diagnosis.proto\x12\vmeshdiag.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x18meshdiag/v1/report.proto\"\xd6\x04\n" +
 	"\x0fDiagnoseRequest\x120\n" +
 	"\x06target\x18\x01 \x01(\v2\x13.meshdiag.v1.TargetB\x03\xe0A\x01R\x06target\x12;\n" +
 	"\asymptom\x18\x02 \x01(\x0e2\x14.meshdiag.v1.SymptomB\v\xe0A\x01\xbaH\x05\x82\x01\x02\x10\x01R\asymptom\x12@\n" +
-	"\tartifacts\x18\x03 \x03(\v2\x15.meshdiag.v1.ArtifactB\v\xe0A\x01\xbaH\x05\x92\x01\x02\x10@R\tartifacts\x12I\n" +
+	"\tartifacts\x18\x03 \x03(\v2\x15.meshdiag.v1.ArtifactB\v\xe0A\x01\xbaH\x05\x92\x01\x02\x10@R\tartifacts\x12>\n" +
+	"\bbaseline\x18\x05 \x03(\v2\x15.meshdiag.v1.ArtifactB\v\xe0A\x01\xbaH\x05\x92\x01\x02\x10\bR\bbaseline\x12-\n" +
+	"\vdestination\x18\x06 \x01(\tB\v\xe0A\x01\xbaH\x05r\x03\x18\xac\x02R\vdestination\x121\n" +
+	"\fserving_port\x18\a \x01(\x05B\x0e\xe0A\x01\xbaH\b\x1a\x06\x18\xff\xff\x03(\x00R\vservingPort\x12I\n" +
 	"\atimeout\x18\x04 \x01(\v2\x19.google.protobuf.DurationB\x14\xe0A\x01\xbaH\x0e\xaa\x01\v\"\x02\bx2\x05\x10\x80\xc2\xd7/R\atimeout:\xa4\x01\xbaH\xa0\x01\x1a\x9d\x01\n" +
 	"\x1cdiagnose.target_or_artifacts\x12Ntarget: a project with a network or a mesh is needed, or at least one artifact\x1a-has(this.target) || this.artifacts.size() > 0\"?\n" +
 	"\x10DiagnoseResponse\x12+\n" +
@@ -604,24 +636,25 @@ var file_meshdiag_v1_diagnosis_proto_depIdxs = []int32{
 	8,  // 0: meshdiag.v1.DiagnoseRequest.target:type_name -> meshdiag.v1.Target
 	0,  // 1: meshdiag.v1.DiagnoseRequest.symptom:type_name -> meshdiag.v1.Symptom
 	7,  // 2: meshdiag.v1.DiagnoseRequest.artifacts:type_name -> meshdiag.v1.Artifact
-	9,  // 3: meshdiag.v1.DiagnoseRequest.timeout:type_name -> google.protobuf.Duration
-	10, // 4: meshdiag.v1.DiagnoseResponse.report:type_name -> meshdiag.v1.Report
-	1,  // 5: meshdiag.v1.StreamDiagnoseRequest.request:type_name -> meshdiag.v1.DiagnoseRequest
-	11, // 6: meshdiag.v1.StreamDiagnoseResponse.collector:type_name -> meshdiag.v1.CollectorTiming
-	12, // 7: meshdiag.v1.StreamDiagnoseResponse.check:type_name -> meshdiag.v1.CheckResult
-	10, // 8: meshdiag.v1.StreamDiagnoseResponse.report:type_name -> meshdiag.v1.Report
-	10, // 9: meshdiag.v1.ExplainResponse.report:type_name -> meshdiag.v1.Report
-	1,  // 10: meshdiag.v1.DiagnosisService.Diagnose:input_type -> meshdiag.v1.DiagnoseRequest
-	3,  // 11: meshdiag.v1.DiagnosisService.StreamDiagnose:input_type -> meshdiag.v1.StreamDiagnoseRequest
-	5,  // 12: meshdiag.v1.DiagnosisService.Explain:input_type -> meshdiag.v1.ExplainRequest
-	2,  // 13: meshdiag.v1.DiagnosisService.Diagnose:output_type -> meshdiag.v1.DiagnoseResponse
-	4,  // 14: meshdiag.v1.DiagnosisService.StreamDiagnose:output_type -> meshdiag.v1.StreamDiagnoseResponse
-	6,  // 15: meshdiag.v1.DiagnosisService.Explain:output_type -> meshdiag.v1.ExplainResponse
-	13, // [13:16] is the sub-list for method output_type
-	10, // [10:13] is the sub-list for method input_type
-	10, // [10:10] is the sub-list for extension type_name
-	10, // [10:10] is the sub-list for extension extendee
-	0,  // [0:10] is the sub-list for field type_name
+	7,  // 3: meshdiag.v1.DiagnoseRequest.baseline:type_name -> meshdiag.v1.Artifact
+	9,  // 4: meshdiag.v1.DiagnoseRequest.timeout:type_name -> google.protobuf.Duration
+	10, // 5: meshdiag.v1.DiagnoseResponse.report:type_name -> meshdiag.v1.Report
+	1,  // 6: meshdiag.v1.StreamDiagnoseRequest.request:type_name -> meshdiag.v1.DiagnoseRequest
+	11, // 7: meshdiag.v1.StreamDiagnoseResponse.collector:type_name -> meshdiag.v1.CollectorTiming
+	12, // 8: meshdiag.v1.StreamDiagnoseResponse.check:type_name -> meshdiag.v1.CheckResult
+	10, // 9: meshdiag.v1.StreamDiagnoseResponse.report:type_name -> meshdiag.v1.Report
+	10, // 10: meshdiag.v1.ExplainResponse.report:type_name -> meshdiag.v1.Report
+	1,  // 11: meshdiag.v1.DiagnosisService.Diagnose:input_type -> meshdiag.v1.DiagnoseRequest
+	3,  // 12: meshdiag.v1.DiagnosisService.StreamDiagnose:input_type -> meshdiag.v1.StreamDiagnoseRequest
+	5,  // 13: meshdiag.v1.DiagnosisService.Explain:input_type -> meshdiag.v1.ExplainRequest
+	2,  // 14: meshdiag.v1.DiagnosisService.Diagnose:output_type -> meshdiag.v1.DiagnoseResponse
+	4,  // 15: meshdiag.v1.DiagnosisService.StreamDiagnose:output_type -> meshdiag.v1.StreamDiagnoseResponse
+	6,  // 16: meshdiag.v1.DiagnosisService.Explain:output_type -> meshdiag.v1.ExplainResponse
+	14, // [14:17] is the sub-list for method output_type
+	11, // [11:14] is the sub-list for method input_type
+	11, // [11:11] is the sub-list for extension type_name
+	11, // [11:11] is the sub-list for extension extendee
+	0,  // [0:11] is the sub-list for field type_name
 }
 
 func init() { file_meshdiag_v1_diagnosis_proto_init() }
