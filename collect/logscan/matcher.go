@@ -5,15 +5,22 @@ import (
 	"encoding/binary"
 )
 
-// gramLen is the length of a gram. Four bytes are one load, and rare enough in logs to be worth a look each.
-const gramLen = 4
-
-// tableBits is the size of the gram filter, in bits of index: 2^16 bits are 8 KiB, which stay in the first level cache, and
-// a hundred anchors of stride five set under one bit in a hundred.
-const tableBits = 16
-
-// hashMul spreads grams over the filter (Knuth's multiplicative hash: 2^32 divided by the golden ratio).
-const hashMul = 0x9E3779B1
+const (
+	// gramLen is the length of a gram. Four bytes are one load, and rare enough in logs to be worth a look each.
+	gramLen = 4
+	// stride is how far the positions are apart that are looked at: every occurrence of an anchor of stride+3 bytes, the
+	// least that is taken, holds a gram at one of them.
+	stride = MinAnchor - gramLen + 1
+	// batch is how many positions are tested before the answer is looked at: their loads don't wait for each other.
+	batch = 8
+	// tableBits is the size of the gram filter, in bits of index: 2^16 bits are 8 KiB, which stay in the first level cache, and
+	// a hundred anchors of stride five set under one bit in a hundred.
+	tableBits = 16
+	// slotBits is the size of the table of grams behind the filter.
+	slotBits = 12
+	// hashMul spreads grams over both (Knuth's multiplicative hash: 2^32 divided by the golden ratio).
+	hashMul = 0x9E3779B1
+)
 
 // matcher finds lines that hold one of many literal anchors.
 //
@@ -22,52 +29,93 @@ const hashMul = 0x9E3779B1
 // The few that pass are compared with the anchors themselves.
 type matcher struct {
 	anchors [][]byte
-	stride  int
 	longest int
 	table   [1 << tableBits / 64]uint64
-	grams   map[uint32][]gramRef
+	slots   [1 << slotBits]int32 // the last of refs whose gram falls here, -1 for none
+	refs    []gramRef
 }
 
 // gramRef says that a gram stands at offset off of an anchor.
-type gramRef struct{ anchor, off int }
+type gramRef struct {
+	gram   uint32
+	anchor int32
+	off    int32
+	prev   int32 // the next one to look at in the same slot, -1 for none
+}
 
-// newMatcher makes a matcher. Each anchor must have at least MinAnchor bytes and no line feed.
-func newMatcher(anchors [][]byte) *matcher {
-	m := &matcher{anchors: anchors, grams: map[uint32][]gramRef{}}
-	if len(anchors) == 0 {
-		return m
+// newMatcher makes a matcher. Each anchor must have at least MinAnchor bytes and no line feed. sample, which may be nil, is
+// text like that to be searched: of an anchor those grams are taken that are rare in it.
+func newMatcher(anchors [][]byte, sample []byte) *matcher {
+	m := &matcher{anchors: anchors}
+	for i := range m.slots {
+		m.slots[i] = -1
 	}
-	shortest := len(anchors[0])
-	for _, a := range anchors {
-		shortest = min(shortest, len(a))
-		m.longest = max(m.longest, len(a))
+	seen := make([]uint32, 1<<tableBits)
+	for i := 0; i+gramLen <= len(sample); i++ {
+		seen[filterBit(binary.LittleEndian.Uint32(sample[i:]))]++
 	}
-	m.stride = shortest - gramLen + 1
 	for i, a := range anchors {
-		// Any run of stride grams will do. The last one of an anchor is usually rarer than the first: messages begin alike.
-		first := len(a) - gramLen + 1 - m.stride
-		for off := first; off < first+m.stride; off++ {
+		m.longest = max(m.longest, len(a))
+		first := rarest(a, seen)
+		for off := first; off < first+stride; off++ {
 			g := binary.LittleEndian.Uint32(a[off:])
-			m.grams[g] = append(m.grams[g], gramRef{i, off})
-			h := g * hashMul >> (32 - tableBits)
+			h, s := filterBit(g), slot(g)
 			m.table[h>>6] |= 1 << (h & 63)
+			m.refs = append(m.refs, gramRef{g, int32(i), int32(off), m.slots[s]})
+			m.slots[s] = int32(len(m.refs) - 1)
 		}
 	}
 	return m
 }
 
+// rarest gives where in an anchor the run of stride grams begins that pass the filter most seldom. Of equals it takes the
+// last: messages begin alike.
+func rarest(a []byte, seen []uint32) int {
+	best, at := ^uint32(0), 0
+	for first := 0; first+stride+gramLen-1 <= len(a); first++ {
+		n := uint32(0)
+		for off := first; off < first+stride; off++ {
+			n += seen[filterBit(binary.LittleEndian.Uint32(a[off:]))]
+		}
+		if n <= best {
+			best, at = n, first
+		}
+	}
+	return at
+}
+
+func filterBit(g uint32) uint32 { return g * hashMul >> (32 - tableBits) }
+
+func slot(g uint32) uint32 { return g * hashMul >> (32 - slotBits) }
+
 // next gives the start of an anchor's occurrence in b at or after from, -1 if there is none. No line before the one that
 // holds the occurrence, and after from, holds any. from must be the start of a line.
 func (m *matcher) next(b []byte, from int) int {
-	if m.stride == 0 {
+	if len(m.anchors) == 0 {
 		return -1
 	}
-	for i := from; i+gramLen <= len(b); i += m.stride {
-		if !m.maybe(binary.LittleEndian.Uint32(b[i:])) {
-			continue
+	const span = (batch-1)*stride + gramLen
+	for i := from; i+gramLen <= len(b); {
+		for ; i+span <= len(b); i += batch * stride {
+			w := (*[span]byte)(b[i:])
+			x := m.bit(binary.LittleEndian.Uint32(w[0:])) | m.bit(binary.LittleEndian.Uint32(w[stride:])) |
+				m.bit(binary.LittleEndian.Uint32(w[2*stride:])) | m.bit(binary.LittleEndian.Uint32(w[3*stride:])) |
+				m.bit(binary.LittleEndian.Uint32(w[4*stride:])) | m.bit(binary.LittleEndian.Uint32(w[5*stride:])) |
+				m.bit(binary.LittleEndian.Uint32(w[6*stride:])) | m.bit(binary.LittleEndian.Uint32(w[7*stride:]))
+			if x&1 != 0 {
+				break
+			}
 		}
-		if start, _ := m.at(b, i, from); start >= 0 {
-			return start
+		for range batch {
+			if i+gramLen > len(b) {
+				break
+			}
+			if g := binary.LittleEndian.Uint32(b[i:]); m.bit(g)&1 != 0 {
+				if start := m.at(b, i, from, g); start >= 0 {
+					return start
+				}
+			}
+			i += stride
 		}
 	}
 	return -1
@@ -75,31 +123,36 @@ func (m *matcher) next(b []byte, from int) int {
 
 // all calls hit for every occurrence of every anchor in b, in no set order; an occurrence may be told more than once.
 func (m *matcher) all(b []byte, hit func(pos, anchor int)) {
+	if len(m.anchors) == 0 {
+		return
+	}
 	for i := 0; i+gramLen <= len(b); i++ {
 		g := binary.LittleEndian.Uint32(b[i:])
-		if !m.maybe(g) {
+		if m.bit(g)&1 == 0 {
 			continue
 		}
-		for _, r := range m.grams[g] {
-			if s := i - r.off; s >= 0 && bytes.HasPrefix(b[s:], m.anchors[r.anchor]) {
-				hit(s, r.anchor)
+		for k := m.slots[slot(g)]; k >= 0; k = m.refs[k].prev {
+			r := m.refs[k]
+			if s := i - int(r.off); r.gram == g && s >= 0 && bytes.HasPrefix(b[s:], m.anchors[r.anchor]) {
+				hit(s, int(r.anchor))
 			}
 		}
 	}
 }
 
-// maybe says whether a gram may be one of the anchors'.
-func (m *matcher) maybe(g uint32) bool {
-	h := g * hashMul >> (32 - tableBits)
-	return m.table[h>>6]&(1<<(h&63)) != 0
+// bit gives the filter's bit of a gram in the lowest bit; the others mean nothing.
+func (m *matcher) bit(g uint32) uint64 {
+	h := filterBit(g)
+	return m.table[h>>6] >> (h & 63)
 }
 
-// at gives an occurrence, no earlier than from, whose gram stands at i.
-func (m *matcher) at(b []byte, i, from int) (start, anchor int) {
-	for _, r := range m.grams[binary.LittleEndian.Uint32(b[i:])] {
-		if s := i - r.off; s >= from && bytes.HasPrefix(b[s:], m.anchors[r.anchor]) {
-			return s, r.anchor
+// at gives an occurrence, no earlier than from, whose gram g stands at i.
+func (m *matcher) at(b []byte, i, from int, g uint32) int {
+	for k := m.slots[slot(g)]; k >= 0; k = m.refs[k].prev {
+		r := m.refs[k]
+		if s := i - int(r.off); r.gram == g && s >= from && bytes.HasPrefix(b[s:], m.anchors[r.anchor]) {
+			return s
 		}
 	}
-	return -1, -1
+	return -1
 }

@@ -53,8 +53,10 @@ func compare(t *testing.T, anchors [][]byte, b []byte) {
 		}
 		start += len(line) + 1
 	}
-	if got := found(newMatcher(anchors), b); fmt.Sprint(got) != fmt.Sprint(want) {
-		t.Fatalf("anchors %q in %q: lines and anchors %v, want %v", anchors, b, got, want)
+	for _, sample := range [][]byte{nil, b} {
+		if got := found(newMatcher(anchors, sample), b); fmt.Sprint(got) != fmt.Sprint(want) {
+			t.Fatalf("anchors %q in %q: lines and anchors %v, want %v", anchors, b, got, want)
+		}
 	}
 }
 
@@ -90,7 +92,7 @@ func TestMatcherAgreesWithNaive(t *testing.T) {
 }
 
 func TestMatcherWithoutAnchors(t *testing.T) {
-	if got := newMatcher(nil).next([]byte("anything at all"), 0); got != -1 {
+	if got := newMatcher(nil, nil).next([]byte("anything at all"), 0); got != -1 {
 		t.Errorf("next = %d, want -1", got)
 	}
 }
@@ -102,7 +104,7 @@ func TestFilterStaysSparse(t *testing.T) {
 	}
 	anchors = append(anchors, []byte("8 bytes!"))
 	set := 0
-	for _, w := range newMatcher(anchors).table {
+	for _, w := range newMatcher(anchors, nil).table {
 		set += bits.OnesCount64(w)
 	}
 	if most := 1 << tableBits / 50; set > most {

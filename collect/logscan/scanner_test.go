@@ -163,8 +163,9 @@ func TestScanUTF16(t *testing.T) {
 func TestScanLongLines(t *testing.T) {
 	s := scanner(t)
 	msg := `gRPC config stream closed: 5, "`
-	for _, at := range []int{0, 1, reach - 10, reach, hop - 5, bufferSize - reach - 7, bufferSize - reach, bufferSize - 12, bufferSize, 2*bufferSize - reach + 3, 5 * bufferSize, 5*bufferSize + 4321} {
-		long := bytes.Repeat([]byte("x"), 6*bufferSize)
+	block := s.sizes.block
+	for _, at := range []int{0, 1, reach - 10, reach, hop - 5, block - reach - 7, block - reach, block - 12, block, 2*block - reach + 3, 5 * block, 5*block + 4321} {
+		long := bytes.Repeat([]byte("x"), 6*block)
 		copy(long[at:], msg)
 		text := "[2024-05-01 10:00:00.000] gRPC config stream closed: 1, \n" + "[2024-05-01 11:00:00.000] " + string(long) + "\ngRPC config stream closed: 2, \n"
 		got, stats, err := s.Scan(strings.NewReader(text), "f", evidence.Source{})
@@ -300,21 +301,6 @@ func FuzzScan(f *testing.F) {
 			}
 		}
 	})
-}
-
-// pieces hands out a text n bytes at a time.
-type pieces struct {
-	text string
-	n    int
-}
-
-func (p *pieces) Read(b []byte) (int, error) {
-	if p.text == "" {
-		return 0, io.EOF
-	}
-	n := copy(b, p.text[:min(p.n, len(p.text))])
-	p.text = p.text[n:]
-	return n, nil
 }
 
 func BenchmarkScan(b *testing.B) {

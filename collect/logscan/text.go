@@ -2,6 +2,7 @@ package logscan
 
 import (
 	"bytes"
+	"errors"
 	"io"
 
 	"golang.org/x/text/encoding/unicode"
@@ -10,17 +11,45 @@ import (
 
 const esc = 0x1b
 
-// newText gives the text of r as UTF-8 without a byte order mark and without terminal control sequences (ECMA-48: colours,
-// titles). Without a byte order mark the bytes are taken as they are.
-func newText(r io.Reader) io.Reader {
-	return &stripper{r: transform.NewReader(r, unicode.BOMOverride(transform.Nop))}
+// decoded gives the text of r as UTF-8 without a byte order mark. Without a byte order mark the bytes are taken as they are.
+func decoded(r io.Reader) (io.Reader, error) {
+	var mark [3]byte
+	n, err := io.ReadFull(r, mark[:])
+	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
+		return nil, err
+	}
+	start := bytes.Clone(mark[:n])
+	if isUTF16(start) {
+		return transform.NewReader(io.MultiReader(bytes.NewReader(start), r), unicode.BOMOverride(transform.Nop)), nil
+	}
+	start = bytes.TrimPrefix(start, []byte(utf8Mark))
+	return &source{r: r, back: start}, nil
 }
 
-// stripper drops terminal control sequences.
-type stripper struct {
-	r  io.Reader
-	in sequence
+const utf8Mark = "\xef\xbb\xbf"
+
+// isUTF16 says whether a text begins with one of UTF-16's byte order marks.
+func isUTF16(b []byte) bool {
+	return bytes.HasPrefix(b, []byte{0xff, 0xfe}) || bytes.HasPrefix(b, []byte{0xfe, 0xff})
 }
+
+// source reads what was put back, and then on.
+type source struct {
+	r    io.Reader
+	back []byte
+}
+
+func (s *source) Read(p []byte) (int, error) {
+	if len(s.back) > 0 {
+		n := copy(p, s.back)
+		s.back = s.back[n:]
+		return n, nil
+	}
+	return s.r.Read(p)
+}
+
+// stripper drops terminal control sequences (ECMA-48: colours, titles) from text that comes in pieces.
+type stripper struct{ in sequence }
 
 // sequence says which part of a control sequence comes next.
 type sequence int
@@ -33,57 +62,60 @@ const (
 	inOSCEnd          // the byte after an ESC in an OSC
 )
 
-func (s *stripper) Read(p []byte) (int, error) {
-	for {
-		n, err := s.r.Read(p)
-		if n > 0 && (s.in != none || bytes.IndexByte(p[:n], esc) >= 0) {
-			n = s.strip(p[:n])
+// strip drops the sequences in b, in place, and gives what is left. A line feed ends any sequence: what looks like one in a
+// broken log swallows the rest of its line at most, and every line can be looked at for itself.
+func (s *stripper) strip(b []byte) []byte {
+	out := 0
+	for i := 0; i < len(b); i++ {
+		if s.in == none {
+			n := bytes.IndexByte(b[i:], esc)
+			if n < 0 {
+				n = len(b) - i
+			}
+			if out != i {
+				copy(b[out:], b[i:i+n])
+			}
+			out += n
+			if i += n; i < len(b) {
+				s.in = afterESC
+			}
+			continue
 		}
-		if n > 0 || err != nil || len(p) == 0 {
-			return n, err
+		if b[i] == '\n' {
+			s.in = none
+			b[out] = '\n'
+			out++
+			continue
 		}
+		s.step(b[i])
 	}
+	return b[:out]
 }
 
-// strip drops the sequences in b, in place, and gives the length of what is left. A line feed ends any sequence: what looks
-// like one in a broken log swallows the rest of its line at most.
-func (s *stripper) strip(b []byte) int {
-	out := 0
-	keep := func(c byte) { b[out] = c; out++ }
-	for _, c := range b {
-		if c == '\n' {
+// step goes on by one byte within a sequence.
+func (s *stripper) step(c byte) {
+	switch s.in {
+	case afterESC:
+		switch c {
+		case '[':
+			s.in = inCSI
+		case ']':
+			s.in = inOSC
+		default:
 			s.in = none
 		}
-		switch s.in {
-		case none:
-			if c == esc {
-				s.in = afterESC
-			} else {
-				keep(c)
-			}
-		case afterESC:
-			switch c {
-			case '[':
-				s.in = inCSI
-			case ']':
-				s.in = inOSC
-			default:
-				s.in = none
-			}
-		case inCSI:
-			if c >= 0x40 && c <= 0x7e {
-				s.in = none
-			}
-		case inOSC:
-			switch c {
-			case '\a':
-				s.in = none
-			case esc:
-				s.in = inOSCEnd
-			}
-		case inOSCEnd:
+	case inCSI:
+		if c >= 0x40 && c <= 0x7e {
 			s.in = none
 		}
+	case inOSC:
+		switch c {
+		case '\a':
+			s.in = none
+		case esc:
+			s.in = inOSCEnd
+		}
+	case inOSCEnd:
+		s.in = none
 	}
-	return out
 }

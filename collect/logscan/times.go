@@ -2,36 +2,31 @@ package logscan
 
 import (
 	"bytes"
-	"regexp"
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 )
 
 // timeReach is how far into a line a timestamp is looked for: a container runtime or a log shipper may put its own words
 // before the line ("2024-05-01T10:11:12Z stderr F …"), hardly more.
 const timeReach = 96
 
-// stamp matches a date with a year and a time of day: RFC 3339, Envoy's [2024-05-01 10:11:12.345], Go's 2024/05/01 10:11:12,
-// 2024-05-01 10:11:12,345. klog and syslog leave the year out (W0501 10:11:12.345678): such a line has no known time.
-var stamp = regexp.MustCompile(`\b(\d{4})([-/])(\d\d)[-/](\d\d)[T ](\d\d):(\d\d):(\d\d)(?:[.,](\d{1,9}))?(Z|[+-]\d\d:?\d\d)?`)
-
-// jsonStamp matches the time of a structured log's line: zap, Istio, Cloud Logging, Docker, pino, logrus.
-var jsonStamp = regexp.MustCompile(`"(?:timestamp|time|ts|@timestamp|receiveTimestamp)"\s*:\s*(?:"([^"]{10,40})"|(\d{9,13}(?:\.\d{1,9})?))`)
-
 // lineTime gives the time that a line carries; zero where it carries none or one without a year. A time without a zone is
 // taken as UTC, which is what containers run in. head is the line's start, line what is at hand of it.
 func lineTime(head, line []byte) time.Time {
-	if isJSON(head) {
-		if m := jsonStamp.FindSubmatch(line); m != nil {
-			if len(m[1]) > 0 {
-				return parseStamp(stamp.FindSubmatch(m[1]))
-			}
-			return epoch(string(m[2]))
-		}
-		return time.Time{}
+	if !isJSON(head) {
+		return stampTime(head)
 	}
-	return parseStamp(stamp.FindSubmatch(head))
+	from, to, quoted := jsonTime(line)
+	switch {
+	case from < 0:
+		return time.Time{}
+	case quoted:
+		return stampTime(line[from:to])
+	default:
+		return epoch(string(line[from:to]))
+	}
 }
 
 // isJSON says whether a line looks like JSON: an object, or one of the lines of an indented one.
@@ -40,28 +35,158 @@ func isJSON(line []byte) bool {
 	return len(t) > 0 && (t[0] == '{' || t[0] == '"')
 }
 
-func parseStamp(m [][]byte) time.Time {
-	if m == nil {
-		return time.Time{}
+// jsonKeys are under what a structured log's line keeps its time: zap, Istio, Cloud Logging, Docker, pino, logrus. Each
+// stands here with its closing quote.
+var jsonKeys = [][]byte{[]byte(`timestamp"`), []byte(`time"`), []byte(`ts"`), []byte(`@timestamp"`), []byte(`receiveTimestamp"`)}
+
+// The sizes of times in JSON: a string that may hold a date and a time, and seconds or milliseconds since 1970.
+const (
+	leastTimeText, mostTimeText     = 10, 40
+	leastTimeDigits, mostTimeDigits = 9, 13
+	mostFraction                    = 9
+)
+
+// jsonTime finds the value of the first key of jsonKeys in line that has one that may be a time; from is -1 where none has.
+func jsonTime(line []byte) (from, to int, quoted bool) {
+	for i := 0; ; i++ {
+		n := bytes.IndexByte(line[i:], '"')
+		if n < 0 {
+			return -1, 0, false
+		}
+		i += n
+		for _, k := range jsonKeys {
+			if !bytes.HasPrefix(line[i+1:], k) {
+				continue
+			}
+			at := skipSpace(line, i+1+len(k))
+			if at >= len(line) || line[at] != ':' {
+				break
+			}
+			at = skipSpace(line, at+1)
+			if at < len(line) && line[at] == '"' {
+				end := bytes.IndexByte(line[at+1:], '"')
+				if end < 0 {
+					break
+				}
+				if n := utf8.RuneCount(line[at+1 : at+1+end]); n >= leastTimeText && n <= mostTimeText {
+					return at + 1, at + 1 + end, true
+				}
+				break
+			}
+			end := at + countDigits(line[min(at, len(line)):], mostTimeDigits)
+			if end-at < leastTimeDigits {
+				break
+			}
+			if end < len(line) && line[end] == '.' {
+				if f := countDigits(line[end+1:], mostFraction); f > 0 {
+					end += 1 + f
+				}
+			}
+			return at, end, false
+		}
 	}
-	n := func(i int) int { v, _ := strconv.Atoi(string(m[i])); return v }
-	year, month, day := n(1), n(3), n(4)
-	hour, minute, second := n(5), n(6), n(7)
-	nanos, _ := strconv.Atoi((string(m[8]) + "000000000")[:9])
+}
+
+func skipSpace(b []byte, i int) int {
+	for i < len(b) && (b[i] == ' ' || b[i] == '\t' || b[i] == '\r' || b[i] == '\f' || b[i] == '\n') {
+		i++
+	}
+	return i
+}
+
+// countDigits counts the digits that b begins with, up to most.
+func countDigits(b []byte, most int) int {
+	n := 0
+	for n < len(b) && n < most && digit(b[n]) {
+		n++
+	}
+	return n
+}
+
+func digit(c byte) bool { return c >= '0' && c <= '9' }
+
+func word(c byte) bool {
+	return digit(c) || c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c == '_'
+}
+
+// stampLen is the length of a date and a time of day without what may follow: 2024-05-01T10:11:12.
+const stampLen = 19
+
+// stampTime reads the first date with a year and a time of day in b: RFC 3339, Envoy's [2024-05-01 10:11:12.345], Go's
+// 2024/05/01 10:11:12, 2024-05-01 10:11:12,345. klog and syslog leave the year out (W0501 10:11:12.345678): such a line has
+// no known time.
+func stampTime(b []byte) time.Time {
+	for i := 0; i+stampLen <= len(b); i++ {
+		if (b[i+4] == '-' || b[i+4] == '/') && isStamp(b[i:i+stampLen]) && (i == 0 || !word(b[i-1])) {
+			return readStamp(b[i:])
+		}
+	}
+	return time.Time{}
+}
+
+func isStamp(b []byte) bool {
+	for i, c := range []byte("dddd-dd-ddTdd:dd:dd") {
+		ok := b[i] == c
+		switch c {
+		case 'd':
+			ok = digit(b[i])
+		case '-':
+			ok = ok || b[i] == '/'
+		case 'T':
+			ok = ok || b[i] == ' '
+		}
+		if !ok {
+			return false
+		}
+	}
+	return true
+}
+
+// readStamp reads the date and time that b begins with, with its fraction and its zone.
+func readStamp(b []byte) time.Time {
+	two := func(i int) int { return int(b[i]-'0')*10 + int(b[i+1]-'0') }
+	year, month, day := two(0)*100+two(2), two(5), two(8)
+	hour, minute, second := two(11), two(14), two(17)
 	if year == 0 || month < 1 || month > 12 || day < 1 || day > 31 || hour > 23 || minute > 59 || second > 60 {
 		return time.Time{}
 	}
-	t := time.Date(year, time.Month(month), day, hour, minute, second, nanos, time.UTC)
-	if z := string(m[9]); len(z) > 1 {
-		h, _ := strconv.Atoi(z[1:3])
-		mins, _ := strconv.Atoi(z[len(z)-2:])
-		offset := time.Duration(h)*time.Hour + time.Duration(mins)*time.Minute
-		if z[0] == '+' {
-			offset = -offset
+	rest, nanos := b[stampLen:], 0
+	if len(rest) > 1 && (rest[0] == '.' || rest[0] == ',') {
+		n := countDigits(rest[1:], mostFraction)
+		for i := range mostFraction {
+			nanos *= 10
+			if i < n {
+				nanos += int(rest[1+i] - '0')
+			}
 		}
-		t = t.Add(offset)
+		if n > 0 {
+			rest = rest[1+n:]
+		}
+	}
+	t := time.Date(year, time.Month(month), day, hour, minute, second, nanos, time.UTC)
+	if offset, ok := zone(rest); ok {
+		t = t.Add(-offset)
 	}
 	return t
+}
+
+// zone reads +09:00 or -0330.
+func zone(b []byte) (time.Duration, bool) {
+	if len(b) < 5 || (b[0] != '+' && b[0] != '-') || countDigits(b[1:], 2) < 2 {
+		return 0, false
+	}
+	m := b[3:]
+	if m[0] == ':' {
+		m = m[1:]
+	}
+	if countDigits(m, 2) < 2 {
+		return 0, false
+	}
+	d := time.Duration(int(b[1]-'0')*10+int(b[2]-'0'))*time.Hour + time.Duration(int(m[0]-'0')*10+int(m[1]-'0'))*time.Minute
+	if b[0] == '-' {
+		d = -d
+	}
+	return d, true
 }
 
 // epoch reads seconds since 1970 with a fraction (zap), or milliseconds (pino), told apart by their size: as seconds, 13
@@ -72,9 +197,77 @@ func epoch(s string) time.Time {
 	if err != nil {
 		return time.Time{}
 	}
-	if len(whole) == 13 {
+	if len(whole) == mostTimeDigits {
 		return time.UnixMilli(n).UTC()
 	}
 	nanos, _ := strconv.ParseInt((frac + "000000000")[:9], 10, 64)
 	return time.Unix(n, nanos).UTC()
+}
+
+// mask writes digit over the digits of the times that b carries: those of the clock in its first timeReach bytes, with the
+// dates before them, and the time of a JSON line. It says whether there were any.
+//
+// Lines that differ only there are the same message at another time.
+func mask(b []byte, digit byte) bool {
+	any := false
+	if isJSON(b[:min(len(b), timeReach)]) {
+		if from, to, _ := jsonTime(b); from >= 0 {
+			blank(b[from:to], digit)
+			any = true
+		}
+	}
+	for i, most := 0, min(len(b), timeReach); i < most; i++ {
+		n := bytes.IndexByte(b[i:most], ':')
+		if n < 0 {
+			break
+		}
+		i += n
+		if end, ok := clock(b, i); ok {
+			blank(b[dateStart(b, i-2):end], digit)
+			any = true
+			i = end - 1
+		}
+	}
+	return any
+}
+
+func blank(b []byte, by byte) {
+	for i, c := range b {
+		if digit(c) {
+			b[i] = by
+		}
+	}
+}
+
+// clock says whether the colon at i is the first of a time of day, and where that ends, its fraction included.
+func clock(b []byte, i int) (end int, ok bool) {
+	if i < 2 || i+6 > len(b) || b[i+3] != ':' || !digit(b[i-2]) || !digit(b[i-1]) || !digit(b[i+1]) || !digit(b[i+2]) || !digit(b[i+4]) || !digit(b[i+5]) {
+		return 0, false
+	}
+	// An address of IPv6 or of a network card is no time.
+	if i > 2 && (b[i-3] == ':' || word(b[i-3]) && b[i-3] != 'T') || i+6 < len(b) && (b[i+6] == ':' || word(b[i+6]) && b[i+6] != 'Z') {
+		return 0, false
+	}
+	end = i + 6
+	if end+1 < len(b) && (b[end] == '.' || b[end] == ',') {
+		if n := countDigits(b[end+1:], mostFraction); n > 0 {
+			end += 1 + n
+		}
+	}
+	return end, true
+}
+
+// mostDate is the length of a date in digits, 2024-05-01; klog's has four.
+const mostDate = 10
+
+// dateStart gives where the date before the time of day at i begins; i where there is none.
+func dateStart(b []byte, i int) int {
+	if i < 2 || b[i-1] != ' ' && b[i-1] != 'T' {
+		return i
+	}
+	j := i - 1
+	for j > 0 && i-1-j < mostDate && (digit(b[j-1]) || b[j-1] == '-' || b[j-1] == '/') {
+		j--
+	}
+	return j
 }

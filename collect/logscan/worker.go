@@ -1,0 +1,331 @@
+package logscan
+
+import (
+	"bytes"
+	"fmt"
+	"hash/maphash"
+	"slices"
+	"strings"
+	"time"
+	"unicode/utf8"
+)
+
+// What a worker remembers of lines that it has seen.
+const (
+	// maxRemembered is the longest line that is remembered. Longer ones are rarely repeated, and cost more to compare.
+	maxRemembered = 4 << 10
+	// maxMemory bounds the text of the lines remembered; a proxy in trouble repeats a few dozen.
+	maxMemory = 1 << 20
+	// maxKinds bounds the messages remembered.
+	maxKinds = 1 << 12
+)
+
+// kind is one distinct message.
+type kind struct {
+	sig    int
+	fields map[string]string
+	key    string // signature and fields
+
+	turn int // the worker's turn in which at is valid
+	at   int // the place of its record in the result
+}
+
+// record counts one kind in the lines of one result.
+type record struct {
+	kind       *kind
+	count      int
+	line, last int // from 0
+	from, to   time.Time
+	text       string
+}
+
+// hit is one message in a line.
+type hit struct {
+	kind    *kind
+	pos     int  // of the anchor
+	variant int  // of the line's texts, which one the pattern matched
+	at      int  // where in that
+	timed   bool // a field holds one of the times that the line carries: another line has another
+}
+
+// remembered is a line, its times masked, and what it says.
+type remembered struct {
+	text []byte
+	hits []hit
+}
+
+// worker looks at lines. It is used by one goroutine.
+type worker struct {
+	*Scanner
+	matcher *matcher
+	res     *result
+	turn    int
+
+	kinds  map[string]*kind
+	seen   map[uint64]remembered
+	memory int
+	seed   maphash.Seed
+	masked []byte
+	hits   []hit
+	first  []int // by signature, the position of its first anchor in a window, -1 for none
+	tried  []int // by signature, the windows of the line that it was tried on
+}
+
+func newWorker(s *Scanner, m *matcher) *worker {
+	w := &worker{Scanner: s, matcher: m, kinds: map[string]*kind{}, seen: map[uint64]remembered{}, seed: maphash.MakeSeed(),
+		first: make([]int, len(s.signatures)), tried: make([]int, len(s.signatures))}
+	w.begin()
+	return w
+}
+
+// begin begins a new result.
+func (w *worker) begin() *result {
+	w.res = &result{}
+	w.turn++
+	if w.memory > maxMemory || len(w.kinds) > maxKinds {
+		clear(w.kinds)
+		clear(w.seen)
+		w.memory = 0
+	}
+	return w.res
+}
+
+// block looks at whole lines, in place.
+func (w *worker) block(b []byte) {
+	if bytes.IndexByte(b, esc) >= 0 {
+		b = new(stripper).strip(b)
+	}
+	w.res.bytes += int64(len(b))
+	n := w.res.lines
+	from, counted := 0, 0
+	for from < len(b) {
+		pos := w.matcher.next(b, from)
+		if pos < 0 {
+			break
+		}
+		start, stop := from, len(b)
+		if bytes.IndexByte(b[from:pos], '\n') >= 0 {
+			start = from + bytes.LastIndexByte(b[from:pos], '\n') + 1
+		}
+		if i := bytes.IndexByte(b[pos:], '\n'); i >= 0 {
+			stop = pos + i
+		}
+		n += bytes.Count(b[counted:start], []byte{'\n'})
+		counted = start
+		w.line(bytes.TrimSuffix(b[start:stop], []byte{'\r'}), n)
+		from = stop + 1
+	}
+	n += bytes.Count(b[counted:], []byte{'\n'})
+	if len(b) > 0 && b[len(b)-1] != '\n' {
+		n++
+	}
+	w.res.lines = n
+}
+
+// line looks at a line that is there as a whole, and holds an anchor; n is its number.
+func (w *worker) line(line []byte, n int) {
+	head := line[:min(len(line), timeReach)]
+	w.hits = w.hits[:0]
+	if len(line) <= maxRemembered {
+		w.shortLine(line, head, n)
+	} else {
+		clear(w.tried)
+		for from := 0; from < len(line); from += hop {
+			start := max(0, from-reach)
+			w.window(line[start:min(from+hop+reach, len(line))], nil, from-start, head, n)
+		}
+	}
+	if len(w.hits) > 0 {
+		w.res.matched++
+	}
+}
+
+// shortLine looks at a line of a single window, unless it knows it but for the times that it carries.
+func (w *worker) shortLine(line, head []byte, n int) {
+	w.masked = append(w.masked[:0], line...)
+	timed := mask(w.masked, '0')
+	h := maphash.Bytes(w.seed, w.masked)
+	known, ok := w.seen[h]
+	if ok && bytes.Equal(known.text, w.masked) {
+		w.hits = append(w.hits, known.hits...)
+		for _, h := range known.hits {
+			w.tell(h, line, head, n)
+		}
+		return
+	}
+	clear(w.tried)
+	var masked []byte
+	if timed {
+		masked = w.masked
+	}
+	w.window(line, masked, 0, head, n)
+	if !ok && !slices.ContainsFunc(w.hits, func(h hit) bool { return h.timed }) {
+		w.seen[h] = remembered{bytes.Clone(w.masked), slices.Clone(w.hits)}
+		w.memory += len(w.masked)
+	}
+}
+
+// window looks at the anchors that begin in text[from:from+hop]. text is what of a line the patterns are given, masked the
+// same without the times that it carries (nil where it carries none), head the line's start and n its number.
+func (w *worker) window(text, masked []byte, from int, head []byte, n int) {
+	stop := min(from+hop, len(text))
+	span := text[from:min(stop+w.matcher.longest-1, len(text))]
+	if w.matcher.next(span, 0) < 0 {
+		return
+	}
+	for i := range w.first {
+		w.first[i] = -1
+	}
+	w.matcher.all(span, func(pos, anchor int) {
+		if pos += from; pos >= stop {
+			return
+		}
+		if p := &w.first[w.owner[anchor]]; *p < 0 || pos < *p {
+			*p = pos
+		}
+	})
+	for sig, pos := range w.first {
+		if pos < 0 {
+			continue
+		}
+		if w.tried[sig]++; w.tried[sig] > maxWindows {
+			w.res.dropped++
+			continue
+		}
+		if h, ok := w.try(sig, text, masked, pos); ok {
+			w.hits = append(w.hits, h)
+			w.tell(h, text, head, n)
+		}
+	}
+}
+
+// try runs a signature's pattern where one of its anchors stands at pos: on the text without its times, so that what it
+// finds is true of each line that differs there alone. The fields are taken from the text itself.
+func (w *worker) try(sig int, text, masked []byte, pos int) (hit, bool) {
+	s := w.signatures[sig]
+	plain := texts(text, pos)
+	look, other := plain, [][]byte(nil)
+	if masked != nil {
+		nines := bytes.Clone(text)
+		mask(nines, '9')
+		zeros := texts(masked, pos)
+		if other = texts(nines, pos); sameLengths(plain, zeros) && sameLengths(plain, other) {
+			look = zeros
+		} else {
+			other = plain // which differs from itself nowhere: see timed below
+		}
+	}
+	for v, t := range look {
+		m := s.pattern.FindSubmatchIndex(t)
+		if m == nil {
+			continue
+		}
+		h := hit{variant: v, pos: pos, at: m[0]}
+		fields := map[string]string{}
+		for i, name := range s.names {
+			if name == "" || m[2*i] < 0 {
+				continue
+			}
+			fields[name] = clean(plain[v][m[2*i]:m[2*i+1]], maxField)
+			if other != nil && !bytes.Equal(t[m[2*i]:m[2*i+1]], other[v][m[2*i]:m[2*i+1]]) {
+				h.timed = true
+			}
+		}
+		h.kind = w.kind(sig, fields)
+		return h, true
+	}
+	return hit{}, false
+}
+
+func sameLengths(a, b [][]byte) bool {
+	return slices.EqualFunc(a, b, func(x, y []byte) bool { return len(x) == len(y) })
+}
+
+// kind gives the one of a signature with these fields.
+func (w *worker) kind(sig int, fields map[string]string) *kind {
+	key := w.signatures[sig].id + "\x00" + key(fields)
+	k := w.kinds[key]
+	if k == nil {
+		k = &kind{sig: sig, fields: fields, key: key}
+		w.kinds[key] = k
+	}
+	return k
+}
+
+// tell counts a message of line n.
+func (w *worker) tell(h hit, text, head []byte, n int) {
+	k := h.kind
+	if k.turn != w.turn {
+		k.turn, k.at = w.turn, len(w.res.records)
+		w.res.records = append(w.res.records, record{kind: k, line: n, last: -1, text: excerpt(texts(text, h.pos)[h.variant], h.at)})
+	}
+	r := &w.res.records[k.at]
+	if r.last == n {
+		return // one line says a thing once, however often a long one repeats it
+	}
+	r.count++
+	r.last = n
+	if t := lineTime(head, text); !t.IsZero() {
+		if r.from.IsZero() || t.Before(r.from) {
+			r.from = t
+		}
+		if t.After(r.to) {
+			r.to = t
+		}
+	}
+}
+
+// excerpt shows a message that begins at a place of a text: with the line's start where that is near, else with a little of
+// what stands before the message.
+func excerpt(text []byte, at int) string {
+	if at > maxText/2 {
+		text = text[at-maxText/4:]
+	}
+	return clean(text, maxText)
+}
+
+// key writes fields so that equal ones are equal strings.
+func key(fields map[string]string) string {
+	if len(fields) == 0 {
+		return ""
+	}
+	names := make([]string, 0, len(fields))
+	for n := range fields {
+		names = append(names, n)
+	}
+	slices.Sort(names)
+	var b strings.Builder
+	for _, n := range names {
+		fmt.Fprintf(&b, "%s\x00%s\x00", n, fields[n])
+	}
+	return b.String()
+}
+
+// clean makes text safe to show: valid UTF-8, without control characters (a log must not drive the terminal it is shown on),
+// cut to a length.
+func clean(b []byte, most int) string {
+	cut := len(b) > most
+	if cut {
+		b = b[:most]
+		for len(b) > 0 && !utf8.RuneStart(b[len(b)-1]) {
+			b = b[:len(b)-1]
+		}
+		if len(b) > 0 && b[len(b)-1] >= utf8.RuneSelf {
+			b = b[:len(b)-1]
+		}
+	}
+	s := strings.Map(func(r rune) rune {
+		switch {
+		case r == '\t' || r == '\n':
+			return r
+		case r < ' ' || r >= 0x7f && r < 0xa0:
+			return utf8.RuneError
+		}
+		return r
+	}, strings.ToValidUTF8(string(b), string(utf8.RuneError)))
+	s = strings.TrimSpace(s)
+	if cut {
+		s += "…"
+	}
+	return s
+}
