@@ -45,44 +45,37 @@ type EnvoyDump struct {
 
 // EnvoyInfo is a /server_info.
 type EnvoyInfo struct {
-	NodeID  string
-	State   string // "LIVE", "DRAINING", "PRE_INITIALIZING" or "INITIALIZING"
-	Version string // "1.30.1"; "1.15.1-dev" where it says so
-	Uptime  time.Duration
-	Source  Source
+	Info   envoy.ServerInfo
+	File   string
+	Source Source
 }
 
-// EnvoyHostStates is a /clusters: the proxy's own view of its endpoints.
+// EnvoyHostStates is a /clusters: the proxy's own view of its endpoints. Nobody's name is in it.
 type EnvoyHostStates struct {
-	NodeID string // "" where the file doesn't tell
-	Hosts  []envoy.HostState
+	Hosts  *envoy.Hosts
+	File   string
 	Source Source
 }
 
 // EnvoyListening is a /listeners.
 type EnvoyListening struct {
-	Listeners []envoy.Address
-	Names     []string // as many as Listeners
-	Source    Source
-}
-
-// EnvoyCounters is a /stats, as far as kept: counters and gauges by name.
-type EnvoyCounters struct {
-	Values map[string]float64
-	Texts  map[string]string
+	List   []envoy.Listening
+	File   string
 	Source Source
 }
 
-// EnvoyInit is an /init_dump: what isn't ready, by what it waits for.
-type EnvoyInit struct {
-	Targets []EnvoyInitTarget
-	Source  Source
+// EnvoyCounters is a /stats.
+type EnvoyCounters struct {
+	Stats  envoy.Stats
+	File   string
+	Source Source
 }
 
-// EnvoyInitTarget is an object that waits, and the names of what it waits for.
-type EnvoyInitTarget struct {
-	Name  string
-	Waits []string
+// EnvoyInit is an /init_dump: what the proxy still waits for.
+type EnvoyInit struct {
+	Unready []envoy.Unready
+	File    string
+	Source  Source
 }
 
 // HostRules are the packet filter rules of one host or network namespace.

@@ -69,6 +69,12 @@ func (r *Reader) Collector() diagnose.Collector {
 			evidence.Instances.Name(),
 			evidence.Services.Name(),
 			evidence.BackendHealth.Name(),
+			evidence.EnvoyDumps.Name(),
+			evidence.EnvoyHosts.Name(),
+			evidence.EnvoyInfos.Name(),
+			evidence.EnvoyListeners.Name(),
+			evidence.EnvoyPending.Name(),
+			evidence.EnvoyStats.Name(),
 			evidence.LogMessages.Name(),
 		},
 		Timeout: Timeout,
@@ -110,7 +116,7 @@ func (r *Reader) file(ctx context.Context, a diagnose.Artifact, set *evidence.Se
 			entry = evidence.ArtifactFile{Name: a.Name, Note: "internal error while reading it"}
 		}
 	}()
-	in := &input{reader: r, ctx: ctx, name: a.Name, set: set, now: r.now()}
+	in := &input{reader: r, ctx: ctx, name: a.Name, set: set, now: r.now(), baseline: a.Baseline}
 	o := in.read(a.Data, a.Text)
 	r.log.Debug("file read", "file", a.Name, "bytes", len(a.Data), "kind", o.kind, "used", o.used, "note", o.note)
 	return evidence.ArtifactFile{Name: a.Name, Kind: o.kind, Note: o.note, Used: o.used}
@@ -123,6 +129,8 @@ type input struct {
 	name   string
 	set    *evidence.Set
 	now    time.Time
+	// baseline says that the file is of a proxy that works: nothing in it is evidence of a fault.
+	baseline bool
 }
 
 // source tells where facts of the file come from.

@@ -270,7 +270,7 @@ func (in *input) configDump(raw json.RawMessage, where string) (outcome, error) 
 		}
 		o, err := in.putBootstrap(v, doc, src, readEnvoy)
 		if err == nil {
-			o.note = "its bootstrap alone is read: " + o.note
+			o.note = "bootstrap: " + o.note
 		}
 		return o, err
 	}

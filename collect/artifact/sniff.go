@@ -58,6 +58,12 @@ func (in *input) read(data []byte, text bool) outcome {
 			return unused("empty")
 		}
 	}
+	if o, ok := in.envoyAdmin(data); ok {
+		return o
+	}
+	if in.baseline {
+		return unused("a baseline must be the config dump of an Envoy that works")
+	}
 	switch bytes.TrimSpace(data)[0] {
 	case '{', '[':
 		return in.json(data)
