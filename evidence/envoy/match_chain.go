@@ -121,34 +121,42 @@ func groups[K comparable](chains []int, keys func(i int) []K) []group[K] {
 	return out
 }
 
-// criterion goes on with one criterion's group that fits (known), or all of them where the input isn't known.
-func criterion[K comparable](s *chainSearch, gs []group[K], any K, known bool, fits func() (K, bool), what string, next func([]int)) {
-	if known {
-		if k, ok := fits(); ok {
-			for _, g := range gs {
+// criterion goes on with the group of one criterion that fits, where the input is known, or else with all of them.
+type criterion[K comparable] struct {
+	what   string
+	groups []group[K]
+	known  bool
+	fits   func() (K, bool)
+	covers func() bool // whether the groups leave no connection out
+	next   func([]int)
+}
+
+func (c criterion[K]) in(s *chainSearch) {
+	if c.known {
+		if k, ok := c.fits(); ok {
+			for _, g := range c.groups {
 				if g.key == k {
-					next(g.chains)
+					c.next(g.chains)
 					return
 				}
 			}
 		}
-		s.miss(what)
+		s.miss(c.what)
 		return
 	}
-	if len(gs) == 1 && gs[0].key == any {
-		next(gs[0].chains)
+	covered := c.covers()
+	if len(c.groups) == 1 && covered {
+		c.next(c.groups[0].chains)
 		return
 	}
-	s.need(what)
-	wild := false
-	for _, g := range gs {
-		wild = wild || g.key == any
+	s.need(c.what)
+	for _, g := range c.groups {
 		if len(s.hits) < maxCandidates {
-			next(g.chains)
+			c.next(g.chains)
 		}
 	}
-	if !wild {
-		s.miss(what)
+	if !covered {
+		s.miss(c.what)
 	}
 }
 
@@ -158,13 +166,13 @@ func has[K comparable](gs []group[K], k K) bool {
 
 func (s *chainSearch) port(chains []int) {
 	gs := groups(chains, func(i int) []int { return []int{s.match(i).DestinationPort} })
-	criterion(s, gs, 0, s.in.port != 0, func() (int, bool) {
+	criterion[int]{"the destination port", gs, s.in.port != 0, func() (int, bool) {
 		// A port that has chains of its own never falls back to the chains for any port.
 		if has(gs, s.in.port) {
 			return s.in.port, true
 		}
 		return 0, has(gs, 0)
-	}, "the destination port", s.prefix)
+	}, func() bool { return has(gs, 0) }, s.prefix}.in(s)
 }
 
 // everywhere stands for no prefix at all, which Envoy holds as 0.0.0.0/0 and ::/0.
@@ -183,6 +191,11 @@ func prefixKeys(ps []netip.Prefix) []netip.Prefix {
 	return out
 }
 
+// coversAll says whether the prefixes take every address of both families.
+func coversAll(gs []group[netip.Prefix]) bool {
+	return has(gs, everywhere) || has(gs, netip.MustParsePrefix("0.0.0.0/0")) && has(gs, netip.MustParsePrefix("::/0"))
+}
+
 func longest(gs []group[netip.Prefix], ip netip.Addr) (netip.Prefix, bool) {
 	best, found := everywhere, has(gs, everywhere)
 	for _, g := range gs {
@@ -195,8 +208,8 @@ func longest(gs []group[netip.Prefix], ip netip.Addr) (netip.Prefix, bool) {
 
 func (s *chainSearch) prefix(chains []int) {
 	gs := groups(chains, func(i int) []netip.Prefix { return prefixKeys(s.match(i).Prefixes) })
-	criterion(s, gs, everywhere, s.in.ip.IsValid(), func() (netip.Prefix, bool) { return longest(gs, s.in.ip) },
-		"the destination address", s.serverName)
+	criterion[netip.Prefix]{"the destination address", gs, s.in.ip.IsValid(), func() (netip.Prefix, bool) { return longest(gs, s.in.ip) },
+		func() bool { return coversAll(gs) }, s.serverName}.in(s)
 }
 
 func orAny(names []string) []string {
@@ -208,7 +221,7 @@ func orAny(names []string) []string {
 
 func (s *chainSearch) serverName(chains []int) {
 	gs := groups(chains, func(i int) []string { return orAny(s.match(i).ServerNames) })
-	criterion(s, gs, "", s.in.sniKnown, func() (string, bool) {
+	criterion[string]{"the server name (SNI)", gs, s.in.sniKnown, func() (string, bool) {
 		if has(gs, s.in.sni) {
 			return s.in.sni, true
 		}
@@ -224,41 +237,41 @@ func (s *chainSearch) serverName(chains []int) {
 			name = rest
 		}
 		return "", has(gs, "")
-	}, "the server name (SNI)", s.transport)
+	}, func() bool { return has(gs, "") }, s.transport}.in(s)
 }
 
 func (s *chainSearch) transport(chains []int) {
 	gs := groups(chains, func(i int) []string { return []string{s.match(i).Transport} })
-	criterion(s, gs, "", s.in.transport != "", func() (string, bool) {
+	criterion[string]{"whether the connection is TLS", gs, s.in.transport != "", func() (string, bool) {
 		if has(gs, s.in.transport) {
 			return s.in.transport, true
 		}
 		return "", has(gs, "")
-	}, "whether the connection is TLS", s.protocol)
+	}, func() bool { return has(gs, "") || has(gs, "tls") && has(gs, "raw_buffer") }, s.protocol}.in(s)
 }
 
 func (s *chainSearch) protocol(chains []int) {
 	gs := groups(chains, func(i int) []string { return orAny(s.match(i).ALPN) })
-	criterion(s, gs, "", s.in.alpnKnown, func() (string, bool) {
+	criterion[string]{"the application protocol (ALPN)", gs, s.in.alpnKnown, func() (string, bool) {
 		for _, a := range s.in.alpn {
 			if has(gs, a) {
 				return a, true
 			}
 		}
 		return "", has(gs, "")
-	}, "the application protocol (ALPN)", s.directSource)
+	}, func() bool { return has(gs, "") }, s.directSource}.in(s)
 }
 
 func (s *chainSearch) directSource(chains []int) {
 	gs := groups(chains, func(i int) []netip.Prefix { return prefixKeys(s.match(i).DirectSource) })
-	criterion(s, gs, everywhere, s.in.src.IsValid(), func() (netip.Prefix, bool) { return longest(gs, s.in.src.Addr().Unmap()) },
-		"the source address", s.sourceType)
+	criterion[netip.Prefix]{"the source address", gs, s.in.src.IsValid(), func() (netip.Prefix, bool) { return longest(gs, s.in.src.Addr().Unmap()) },
+		func() bool { return coversAll(gs) }, s.sourceType}.in(s)
 }
 
 func (s *chainSearch) sourceType(chains []int) {
 	gs := groups(chains, func(i int) []string { return []string{s.match(i).SourceType} })
 	src := s.in.src.Addr().Unmap()
-	criterion(s, gs, "", s.in.src.IsValid() && (s.in.ip.IsValid() || src.IsLoopback()), func() (string, bool) {
+	criterion[string]{"the source address", gs, s.in.src.IsValid() && (s.in.ip.IsValid() || src.IsLoopback()), func() (string, bool) {
 		k := "EXTERNAL"
 		if src.IsLoopback() || src == s.in.ip {
 			k = "SAME_IP_OR_LOOPBACK"
@@ -267,13 +280,13 @@ func (s *chainSearch) sourceType(chains []int) {
 			return k, true
 		}
 		return "", has(gs, "")
-	}, "the source address", s.source)
+	}, func() bool { return has(gs, "") || has(gs, "EXTERNAL") && has(gs, "SAME_IP_OR_LOOPBACK") }, s.source}.in(s)
 }
 
 func (s *chainSearch) source(chains []int) {
 	gs := groups(chains, func(i int) []netip.Prefix { return prefixKeys(s.match(i).Source) })
-	criterion(s, gs, everywhere, s.in.src.IsValid(), func() (netip.Prefix, bool) { return longest(gs, s.in.src.Addr().Unmap()) },
-		"the source address", s.sourcePort)
+	criterion[netip.Prefix]{"the source address", gs, s.in.src.IsValid(), func() (netip.Prefix, bool) { return longest(gs, s.in.src.Addr().Unmap()) },
+		func() bool { return coversAll(gs) }, s.sourcePort}.in(s)
 }
 
 func (s *chainSearch) sourcePort(chains []int) {
@@ -284,18 +297,15 @@ func (s *chainSearch) sourcePort(chains []int) {
 		return []int{0}
 	})
 	port := int(s.in.src.Port())
-	criterion(s, gs, 0, port != 0, func() (int, bool) {
+	criterion[int]{"the source port", gs, port != 0, func() (int, bool) {
 		if has(gs, port) {
 			return port, true
 		}
 		return 0, has(gs, 0)
-	}, "the source port", func(left []int) {
-		if len(left) == 0 {
-			s.miss("the source port")
-			return
-		}
+	}, func() bool { return has(gs, 0) }, func(left []int) {
+		// Envoy refuses two chains that match alike: there's but one left.
 		s.hits[left[0]] = true
-	})
+	}}.in(s)
 }
 
 // closeness says how a chain that was found fits, for a reader.

@@ -76,6 +76,12 @@ func ParseDestination(s string) (Query, error) {
 	return q, nil
 }
 
+// PlainHTTP gives the query for a plaintext HTTP/1.1 request, which is what an application sends to its sidecar.
+func (q Query) PlainHTTP() Query {
+	q.Transport, q.ALPN = "raw_buffer", []string{"http/1.1"}
+	return q
+}
+
 func (q Query) destination() string {
 	switch {
 	case q.IP.IsValid() && q.Port != 0:

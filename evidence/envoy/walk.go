@@ -185,7 +185,7 @@ func (w *walker) oneChain(l *Listener, s *chainSearch) (int, bool) {
 		}
 	}
 	for _, i := range found {
-		if end(i) != end(first) {
+		if len(found) >= maxCandidates || end(i) != end(first) {
 			var names []string
 			for _, i := range found {
 				switch {
