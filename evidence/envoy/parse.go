@@ -36,6 +36,8 @@ func ParseDump(b []byte) (*Dump, error) {
 		})
 	case '[':
 		found = p.bare()
+	default:
+		c.skip()
 	}
 	d.Problems, d.camel = c.problems, c.camel
 	if c.err == nil {
