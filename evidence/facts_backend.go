@@ -20,6 +20,7 @@ type HealthCheck struct {
 	PortSpec       string // "USE_FIXED_PORT", "USE_NAMED_PORT" or "USE_SERVING_PORT"
 	Port           int    // with USE_FIXED_PORT
 	PortName       string
+	Source         Source
 }
 
 // EndpointGroup is what a backend service sends to: an instance group or a network endpoint group.
@@ -31,6 +32,8 @@ type EndpointGroup struct {
 	Endpoints int // how many; -1 where not known
 	Ports     []int
 	Network   string // last URL segment
+	// NetworkProject is the project in the network's URL: the host project of a Shared VPC; may be absent.
+	NetworkProject string
 }
 
 // CheckedByProxy says whether Envoy itself checks the group's endpoints, and not Google's probers.

@@ -1,5 +1,6 @@
-// Package gcp collects evidence from Google Cloud's REST APIs: the project, the state of its APIs, forwarding rules and what
-// stands behind them, meshes, gateways and routes, a VM, and the permissions of its service account.
+// Package gcp collects evidence from Google Cloud's REST APIs: the project, the state of its APIs and how they answer,
+// forwarding rules and what stands behind them down to the endpoints' health and the firewall before them, meshes, gateways
+// and routes, a VM with what it reports of itself and logs, and the permissions of its service account.
 //
 // It only reads. Whatever an API refuses becomes an evidence.Denied that says which permission is missing and how to grant
 // it; a list that couldn't be read to its end is never taken for a short one.
@@ -21,11 +22,14 @@ import (
 	"golang.org/x/oauth2"
 	cloudresourcemanager "google.golang.org/api/cloudresourcemanager/v3"
 	compute "google.golang.org/api/compute/v1"
+	logging "google.golang.org/api/logging/v2"
+	monitoring "google.golang.org/api/monitoring/v3"
 	networkservices "google.golang.org/api/networkservices/v1"
 	"google.golang.org/api/option"
 	policytroubleshooter "google.golang.org/api/policytroubleshooter/v1"
 	serviceusage "google.golang.org/api/serviceusage/v1"
 
+	"github.com/meshdiag/meshdiag/collect/logscan"
 	"github.com/meshdiag/meshdiag/diagnose"
 	"github.com/meshdiag/meshdiag/evidence"
 )
@@ -59,6 +63,8 @@ type Config struct {
 	QuotaProject string
 	// Principal is who the credentials are, an email or an IAM member, for the commands that grant what is missing.
 	Principal string
+	// Scanner looks for known messages in the serial port's output and in Cloud Logging; nil reads no logs.
+	Scanner *logscan.Scanner
 	// CallTimeout bounds one try of one call, RetryDelay is the first pause before another; 0 takes the defaults, 4 s and 200 ms.
 	CallTimeout, RetryDelay time.Duration
 	Logger                  *slog.Logger // nil logs nothing
@@ -80,6 +86,8 @@ type API struct {
 	serviceUsage    func() (*serviceusage.Service, error)
 	networkServices func() (*networkservices.Service, error)
 	troubleshooter  func() (*policytroubleshooter.Service, error)
+	logging         func() (*logging.Service, error)
+	monitoring      func() (*monitoring.Service, error)
 }
 
 // New prepares to read the APIs; it contacts nobody. The error says what is wrong with the endpoint.
@@ -127,6 +135,8 @@ func New(cfg Config) (*API, error) {
 	a.serviceUsage = client(a, tokens, "serviceusage", "/", serviceusage.NewService)
 	a.networkServices = client(a, tokens, "networkservices", "/", networkservices.NewService)
 	a.troubleshooter = client(a, tokens, "policytroubleshooter", "/", policytroubleshooter.NewService)
+	a.logging = client(a, tokens, "logging", "/", logging.NewService)
+	a.monitoring = client(a, tokens, "monitoring", "/", monitoring.NewService)
 	return a, nil
 }
 
@@ -161,7 +171,7 @@ func (a *API) Close() {
 func (a *API) Collectors() []diagnose.Collector {
 	live := func(r diagnose.Request) bool { return r.Target.Live() }
 	vm := func(r diagnose.Request) bool { return r.Target.Live() && r.Target.Instance != "" }
-	return []diagnose.Collector{
+	out := []diagnose.Collector{
 		a.collector("project", evidence.ProjectFact.Name(), nil, live, a.collectProject),
 		a.collector("services", evidence.Services.Name(), nil, live, a.collectServices),
 		a.collector("forwarding-rules", evidence.ForwardingRules.Name(), nil, live, a.collectForwardingRules),
@@ -174,7 +184,23 @@ func (a *API) Collectors() []diagnose.Collector {
 		a.collector("instances", evidence.Instances.Name(), nil, vm, a.collectInstance),
 		a.collector("proxy-permissions", evidence.ProxyPermissions.Name(),
 			[]evidence.Name{evidence.Instances.Name(), evidence.ProjectFact.Name()}, vm, a.collectPermissions),
+		a.collector("guest-attributes", evidence.GuestAttributes.Name(), nil, vm, a.collectGuestAttributes),
+		a.collector("project-metadata", evidence.ProjectMetadata.Name(), nil, vm, a.collectProjectMetadata),
+		a.collector("health-checks", evidence.HealthChecks.Name(), nil, live, a.collectHealthChecks),
+		a.collector("endpoint-groups", evidence.EndpointGroups.Name(),
+			[]evidence.Name{evidence.BackendServices.Name()}, live, a.collectEndpointGroups),
+		a.collector("backend-health", evidence.BackendHealth.Name(),
+			[]evidence.Name{evidence.BackendServices.Name(), evidence.EndpointGroups.Name()}, live, a.collectBackendHealth),
+		a.collector("effective-firewalls", evidence.EffectiveFirewalls.Name(),
+			[]evidence.Name{evidence.Instances.Name(), evidence.ForwardingRules.Name(), evidence.EndpointGroups.Name()}, live, a.collectFirewalls),
+		a.collector("api-requests", evidence.APIRequests.Name(), nil, live, a.collectAPIRequests),
 	}
+	serial := a.collector("serial-port", evidence.SerialPorts.Name(), nil, vm, a.collectSerialPort)
+	if a.cfg.Scanner != nil {
+		serial.Provides = append(serial.Provides, evidence.LogMessages.Name())
+		out = append(out, a.collector("logging", evidence.LogMessages.Name(), []evidence.Name{evidence.Instances.Name()}, vm, a.collectLog))
+	}
+	return append(out, serial)
 }
 
 type collectFunc func(context.Context, diagnose.Request, *evidence.View, *evidence.Set) error

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 
@@ -143,8 +144,9 @@ func TestInstance(t *testing.T) {
 			}
 		})
 	}
+	ofVM := []string{"gcp/instances", "gcp/proxy-permissions", "gcp/guest-attributes", "gcp/project-metadata", "gcp/serial-port"}
 	for _, c := range newGoogle(t, nil).api(nil).Collectors() {
-		if vm := c.Name == "gcp/instances" || c.Name == "gcp/proxy-permissions"; c.Applies(onNetwork) == vm {
+		if vm := slices.Contains(ofVM, c.Name); c.Applies(onNetwork) == vm {
 			t.Errorf("%s applies to a network: %v", c.Name, !vm)
 		}
 	}

@@ -89,6 +89,9 @@ func Instance(i *compute.Instance, src evidence.Source) evidence.Instance {
 			}
 		}
 	}
+	if i.Tags != nil {
+		out.Tags = i.Tags.Items
+	}
 	if i.Metadata != nil {
 		for _, m := range i.Metadata.Items {
 			if m == nil {
@@ -133,7 +136,8 @@ func ServiceProject(s *serviceusage.GoogleApiServiceusageV1Service) string {
 	return ""
 }
 
-// Health converts the answer of a backend service's getHealth.
+// Health converts the answer of a backend service's getHealth. The answer names neither the service nor the group that it
+// is about; the zones of VMs are those in their URLs.
 func Health(h *compute.BackendServiceGroupHealth, src evidence.Source) []evidence.EndpointHealth {
 	if h == nil {
 		return nil
@@ -147,6 +151,7 @@ func Health(h *compute.BackendServiceGroupHealth, src evidence.Source) []evidenc
 		if e.Address == "" {
 			e.Address = s.Ipv6Address
 		}
+		e.Zone = segmentAfter(s.Instance, "zones")
 		out = append(out, e)
 	}
 	return out

@@ -70,7 +70,7 @@ func TestRecordedHealth(t *testing.T) {
 	var h compute.BackendServiceGroupHealth
 	corpus(t, "backendService-getHealth-unhealthy.json", &h)
 	got := Health(&h, evidence.Source{})
-	if len(got) != 2 || got[0].Address != "10.142.0.2" || got[0].Port != 80 || got[0].State != "UNHEALTHY" {
+	if len(got) != 2 || got[0].Zone != "us-east1-b" || got[0].Address != "10.142.0.2" || got[0].Port != 80 || got[0].State != "UNHEALTHY" {
 		t.Errorf("got %+v", got)
 	}
 }
@@ -103,6 +103,30 @@ func TestURLMapNamesEveryService(t *testing.T) {
 	}
 }
 
+func TestHealthCheck(t *testing.T) {
+	for _, tc := range []struct {
+		in   *compute.HealthCheck
+		want evidence.HealthCheck
+	}{
+		{&compute.HealthCheck{Name: "h", Type: "HTTP", HttpHealthCheck: &compute.HTTPHealthCheck{Port: 80, PortSpecification: "USE_FIXED_PORT"}}, evidence.HealthCheck{Name: "h", Type: "HTTP", Port: 80, PortSpec: "USE_FIXED_PORT"}},
+		{&compute.HealthCheck{Type: "TCP", TcpHealthCheck: &compute.TCPHealthCheck{PortName: "web"}}, evidence.HealthCheck{Type: "TCP", PortName: "web", PortSpec: "USE_NAMED_PORT"}},
+		{&compute.HealthCheck{Type: "GRPC", GrpcHealthCheck: &compute.GRPCHealthCheck{PortSpecification: "USE_SERVING_PORT"}}, evidence.HealthCheck{Type: "GRPC", PortSpec: "USE_SERVING_PORT"}},
+		{&compute.HealthCheck{Type: "SSL", SslHealthCheck: &compute.SSLHealthCheck{Port: 443, PortName: "tls"}}, evidence.HealthCheck{Type: "SSL", Port: 443, PortName: "tls", PortSpec: "USE_FIXED_PORT"}},
+		{&compute.HealthCheck{Type: "HTTP2"}, evidence.HealthCheck{Type: "HTTP2"}},
+	} {
+		if got := HealthCheck(tc.in, evidence.Source{}); got != tc.want {
+			t.Errorf("got %+v, want %+v", got, tc.want)
+		}
+	}
+}
+
+func TestBackendService(t *testing.T) {
+	got := BackendService(&compute.BackendService{Name: "web", Protocol: "HTTP", LoadBalancingScheme: "INTERNAL_SELF_MANAGED", PortName: "http", HealthChecks: []string{"h"}, Backends: []*compute.Backend{{Group: "g", CapacityScaler: 1}}})
+	if got.PortName != "http" || got.Scheme != evidence.SelfManaged || len(got.HealthChecks) != 1 || len(got.Backends) != 1 || got.Backends[0] != (evidence.Backend{Group: "g", Capacity: 1}) {
+		t.Errorf("got %+v", got)
+	}
+}
+
 func TestRoutes(t *testing.T) {
 	got := TLSRoute(&networkservices.TlsRoute{
 		Name: "projects/p/locations/global/tlsRoutes/r", Meshes: []string{"projects/p/locations/global/meshes/m"}, Gateways: []string{"x/gateways/g"},
@@ -129,6 +153,8 @@ func TestNil(*testing.T) {
 	TargetTCPProxy(nil, s)
 	URLMap(nil)
 	BackendService(nil)
+	BackendService(&compute.BackendService{Backends: []*compute.Backend{nil}})
+	HealthCheck(nil, s)
 	Mesh(nil)
 	Gateway(nil)
 	HTTPRoute(nil)

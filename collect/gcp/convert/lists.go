@@ -97,14 +97,6 @@ func URLMap(m *compute.UrlMap) evidence.URLMap {
 	return out
 }
 
-// BackendService converts a backend service.
-func BackendService(b *compute.BackendService) evidence.BackendService {
-	if b == nil {
-		return evidence.BackendService{}
-	}
-	return evidence.BackendService{Name: b.Name, SelfLink: b.SelfLink, Protocol: b.Protocol, Scheme: b.LoadBalancingScheme}
-}
-
 // Mesh converts a Mesh.
 func Mesh(m *networkservices.Mesh) evidence.Mesh {
 	if m == nil {
