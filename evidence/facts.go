@@ -126,6 +126,9 @@ type BackendService struct {
 	PortName         string
 	HealthChecks     []string  // URLs
 	Backends         []Backend // what it sends to
+	// Cut says that it is from a file that leaves fields out: what isn't in it may be there all the same.
+	Cut    bool
+	Source Source
 }
 
 // Backend is one backend of a backend service.
@@ -162,6 +165,7 @@ type Instance struct {
 	Addresses               []string          // internal addresses
 	Metadata                map[string]string // instance metadata, not the project's
 	Labels                  map[string]string
+	Tags                    []string // network tags, by which firewall rules choose their targets
 	Created                 time.Time
 	Source                  Source
 }

@@ -1,6 +1,8 @@
 package evidence
 
 import (
+	"cmp"
+	"maps"
 	"time"
 
 	"github.com/meshdiag/meshdiag/evidence/envoy"
@@ -26,7 +28,7 @@ var (
 	Identities    = NewListKey[WorkloadIdentity]("workload-identity")
 
 	// The VM, as Compute Engine tells it.
-	GuestAttributes = NewKey[GuestAttributeSet]("guest-attributes")
+	GuestAttributes = Key[GuestAttributeSet]{name: "guest-attributes", merge: mergeGuestAttributes}
 	ProjectMetadata = NewKey[map[string]string]("project-metadata")
 	SerialPorts     = NewListKey[SerialPort]("serial-port")
 
@@ -153,7 +155,28 @@ type GuestAttributeSet struct {
 	// Values by key, without the namespace. Nil where the API answered 404: disabled or empty, which only the metadata
 	// tells apart.
 	Values map[string]string
-	Source Source
+	// Partial says that only some keys were asked for, as a file that holds a single one may be of a query for that one:
+	// what isn't in Values may be set all the same.
+	Partial bool
+	Source  Source
+}
+
+// mergeGuestAttributes adds what a second file tells of the same VM: people ask for one key at a time. A live answer is
+// whole, and stays as it is.
+func mergeGuestAttributes(a, b GuestAttributeSet) GuestAttributeSet {
+	if !a.Source.Pasted || (a.Instance != "" && b.Instance != "" && a.Instance != b.Instance) {
+		return a
+	}
+	out := a
+	out.Instance, out.Zone = cmp.Or(a.Instance, b.Instance), cmp.Or(a.Zone, b.Zone)
+	out.Partial = a.Partial && b.Partial
+	if a.Values != nil && b.Values != nil {
+		out.Values = maps.Clone(b.Values)
+		maps.Copy(out.Values, a.Values)
+	} else if a.Values == nil {
+		out.Values, out.Partial = b.Values, b.Partial
+	}
+	return out
 }
 
 // The keys of guest attributes in the namespace gce-service-proxy.

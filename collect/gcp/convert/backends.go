@@ -48,14 +48,14 @@ func HealthCheck(h *compute.HealthCheck) evidence.HealthCheck {
 	case h.SslHealthCheck != nil:
 		set(h.SslHealthCheck.PortSpecification, h.SslHealthCheck.Port, h.SslHealthCheck.PortName)
 	}
-	// Where no specification is given, a port is a fixed one, and a name a named one:
+	// Where no specification is given, a port is a fixed one, and a name a named one; the port wins over the name:
 	// https://docs.cloud.google.com/compute/docs/reference/rest/v1/healthChecks
 	switch {
 	case out.PortSpec != "":
-	case out.PortName != "":
-		out.PortSpec = "USE_NAMED_PORT"
 	case out.Port != 0:
 		out.PortSpec = "USE_FIXED_PORT"
+	case out.PortName != "":
+		out.PortSpec = "USE_NAMED_PORT"
 	}
 	return out
 }

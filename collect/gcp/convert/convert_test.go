@@ -114,7 +114,7 @@ func TestHealthCheck(t *testing.T) {
 		{&compute.HealthCheck{Type: "SSL", SslHealthCheck: &compute.SSLHealthCheck{Port: 443, PortName: "tls"}}, evidence.HealthCheck{Type: "SSL", Port: 443, PortName: "tls", PortSpec: "USE_FIXED_PORT"}},
 		{&compute.HealthCheck{Type: "HTTP2"}, evidence.HealthCheck{Type: "HTTP2"}},
 	} {
-		if got := HealthCheck(tc.in, evidence.Source{}); got != tc.want {
+		if got := HealthCheck(tc.in); got != tc.want {
 			t.Errorf("got %+v, want %+v", got, tc.want)
 		}
 	}
@@ -154,7 +154,7 @@ func TestNil(*testing.T) {
 	URLMap(nil)
 	BackendService(nil)
 	BackendService(&compute.BackendService{Backends: []*compute.Backend{nil}})
-	HealthCheck(nil, s)
+	HealthCheck(nil)
 	Mesh(nil)
 	Gateway(nil)
 	HTTPRoute(nil)
