@@ -91,13 +91,12 @@ func (t address) ask(p *packet) answer {
 	if slices.ContainsFunc(t.nets, network.all) {
 		return yes
 	}
-	if !a.sure {
-		if a.remote && !slices.ContainsFunc(t.nets, func(n network) bool { return !loopback(n) }) {
-			return no
-		}
-		return maybe
+	if a.remote && !slices.ContainsFunc(t.nets, func(n network) bool { return !loopback(n) }) {
+		return no
 	}
-	return is(slices.ContainsFunc(t.nets, func(n network) bool { return n.contains(a.Addr) }))
+	return p.every(a, func(a netip.Addr) bool {
+		return slices.ContainsFunc(t.nets, func(n network) bool { return n.contains(a) })
+	})
 }
 
 // loopback says that a network is within 127.0.0.0/8, or is ::1, from which nothing leaves a host.
@@ -119,10 +118,7 @@ func (t addressRange) ask(p *packet) answer {
 	if t.source {
 		a = p.src
 	}
-	if !a.sure {
-		return maybe
-	}
-	return is(t.from.Compare(a.Addr) <= 0 && a.Compare(t.to) <= 0)
+	return p.every(a, func(a netip.Addr) bool { return t.from.Compare(a) <= 0 && a.Compare(t.to) <= 0 })
 }
 
 // span is a range of ports, both ends included.

@@ -80,11 +80,44 @@ func (h *Host) first(name string, f Family) netip.Addr {
 	return netip.Addr{}
 }
 
+// addrs gives the addresses that the host may send from to another.
+func (h *Host) addrs(f Family) []netip.Addr {
+	var out []netip.Addr
+	for _, i := range h.Interfaces {
+		for _, a := range i.Addrs {
+			if FamilyOf(a) == f && !a.IsLoopback() && !a.IsLinkLocalUnicast() {
+				out = append(out, a.Unmap())
+			}
+		}
+	}
+	return out
+}
+
 // place is an address, or what is known of it.
 type place struct {
 	netip.Addr
 	sure   bool
 	remote bool // not sure, but not a loopback address
+	own    bool // not sure, but one of this host's
+}
+
+// every answers a question about an address that must have one answer for all that it may be.
+func (p *packet) every(a place, holds func(netip.Addr) bool) answer {
+	if a.sure {
+		return is(holds(a.Addr))
+	}
+	out := maybe
+	if !a.own {
+		return out
+	}
+	for i, a := range p.host.addrs(p.family) {
+		if this := is(holds(a)); i == 0 {
+			out = this
+		} else if this != out {
+			return maybe
+		}
+	}
+	return out
 }
 
 // link is an interface, or what is known of it.
@@ -175,18 +208,7 @@ func (p *packet) source() place {
 	if a := p.host.first(p.out.name, p.family); a.IsValid() {
 		return place{Addr: a, sure: true}
 	}
-	var only []netip.Addr
-	for _, i := range p.host.Interfaces {
-		for _, a := range i.Addrs {
-			if FamilyOf(a) == p.family && !a.IsLoopback() && !a.IsLinkLocalUnicast() {
-				only = append(only, a)
-			}
-		}
-	}
-	if len(only) == 1 {
-		return place{Addr: only[0], sure: true}
-	}
-	return place{remote: p.out.name != "lo"}
+	return place{remote: p.out.name != "lo", own: p.out.name != "lo"}
 }
 
 // here says whether a packet is for this host, as routing would.
@@ -199,10 +221,10 @@ func (p *packet) here() bool {
 
 // typeIs answers -m addrtype.
 func (p *packet) typeIs(a place, want string) answer {
+	if a.own {
+		return is(want == "LOCAL")
+	}
 	if !a.sure {
-		if a.Addr == p.dst.Addr && a.IsValid() && want == "LOCAL" && p.here() {
-			return yes // the address it lands on isn't sure, but it is one of this host's
-		}
 		return maybe
 	}
 	local := p.host.local(a.Addr)

@@ -420,7 +420,7 @@ func (w *walk) rewrite(a action) {
 		if first := p.host.first(p.in.name, p.family); first.IsValid() {
 			p.dst = place{Addr: first, sure: true}
 		} else {
-			p.dst.sure = false
+			p.dst = place{Addr: p.dst.Addr, own: true, remote: true}
 			w.assumed = merge(w.assumed, []string{"the interface that the packet arrives on has its destination's address"})
 		}
 	case a.addr.IsValid():
