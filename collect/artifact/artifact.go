@@ -10,8 +10,10 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime/debug"
+	"slices"
 	"time"
 
+	"github.com/meshdiag/meshdiag/collect/bundle"
 	"github.com/meshdiag/meshdiag/collect/logscan"
 	"github.com/meshdiag/meshdiag/diagnose"
 	"github.com/meshdiag/meshdiag/evidence"
@@ -24,6 +26,8 @@ const (
 	maxFiles = 1000
 	// collectorName is what sources of facts from files are called.
 	collectorName = "file"
+	// notInTime is what is said of a file that wasn't reached.
+	notInTime = "not read in time"
 )
 
 // Config makes a [Reader].
@@ -60,7 +64,7 @@ func New(cfg Config) (*Reader, error) {
 func (r *Reader) Collector() diagnose.Collector {
 	return diagnose.Collector{
 		Name: "artifact",
-		Provides: []evidence.Name{
+		Provides: append(hostFacts(),
 			evidence.Artifacts.Name(),
 			evidence.Bootstraps.Name(),
 			evidence.Clients.Name(),
@@ -76,7 +80,7 @@ func (r *Reader) Collector() diagnose.Collector {
 			evidence.EnvoyPending.Name(),
 			evidence.EnvoyStats.Name(),
 			evidence.LogMessages.Name(),
-		},
+		),
 		Timeout: Timeout,
 		Applies: func(req diagnose.Request) bool { return len(req.Artifacts) > 0 },
 		Collect: r.collect,
@@ -88,6 +92,7 @@ func (r *Reader) Collector() diagnose.Collector {
 func (r *Reader) collect(ctx context.Context, req diagnose.Request, _ *evidence.View, set *evidence.Set) error {
 	files := make([]evidence.ArtifactFile, 0, len(req.Artifacts))
 	var late error
+	left := int64(bundle.MaxBytes)
 	for i, a := range req.Artifacts {
 		entry := evidence.ArtifactFile{Name: a.Name}
 		switch {
@@ -95,9 +100,14 @@ func (r *Reader) collect(ctx context.Context, req diagnose.Request, _ *evidence.
 			entry.Note = fmt.Sprintf("not read: at most %d files are", maxFiles)
 		case ctx.Err() != nil:
 			late = context.Cause(ctx)
-			entry.Note = "not read in time"
+			entry.Note = notInTime
 		default:
-			entry = r.file(ctx, a, set)
+			read := r.file(ctx, a, set, &left)
+			if slices.ContainsFunc(read, func(f evidence.ArtifactFile) bool { return f.Note == notInTime }) {
+				late = context.Cause(ctx)
+			}
+			files = append(files, read...)
+			continue
 		}
 		files = append(files, entry)
 	}
@@ -108,18 +118,31 @@ func (r *Reader) collect(ctx context.Context, req diagnose.Request, _ *evidence.
 	return nil
 }
 
-// file reads one file, and tells what became of it.
-func (r *Reader) file(ctx context.Context, a diagnose.Artifact, set *evidence.Set) (entry evidence.ArtifactFile) {
+// file reads one file, and tells what became of it: of an archive, of each of its files. left is what archives may still
+// unpack to.
+func (r *Reader) file(ctx context.Context, a diagnose.Artifact, set *evidence.Set, left *int64) []evidence.ArtifactFile {
+	in := &input{reader: r, ctx: ctx, name: a.Name, set: set, now: r.now(), baseline: a.Baseline}
+	if !a.Text {
+		if files, ok := in.archive(a.Data, left); ok {
+			r.log.Debug("archive read", "file", a.Name, "bytes", len(a.Data), "files", len(files))
+			return files
+		}
+	}
+	return []evidence.ArtifactFile{in.one(a.Data, a.Text)}
+}
+
+// one reads one file that is no archive.
+func (in *input) one(data []byte, text bool) (entry evidence.ArtifactFile) {
+	log := in.reader.log
 	defer func() {
 		if p := recover(); p != nil {
-			r.log.Error("reading a file panicked", "file", a.Name, "bytes", len(a.Data), "panic", p, "stack", string(debug.Stack()))
-			entry = evidence.ArtifactFile{Name: a.Name, Note: "internal error while reading it"}
+			log.Error("reading a file panicked", "file", in.name, "bytes", len(data), "panic", p, "stack", string(debug.Stack()))
+			entry = evidence.ArtifactFile{Name: in.name, Note: "internal error while reading it"}
 		}
 	}()
-	in := &input{reader: r, ctx: ctx, name: a.Name, set: set, now: r.now(), baseline: a.Baseline}
-	o := in.read(a.Data, a.Text)
-	r.log.Debug("file read", "file", a.Name, "bytes", len(a.Data), "kind", o.kind, "used", o.used, "note", o.note)
-	return evidence.ArtifactFile{Name: a.Name, Kind: o.kind, Note: o.note, Used: o.used}
+	o := in.read(data, text)
+	log.Debug("file read", "file", in.name, "bytes", len(data), "kind", o.kind, "used", o.used, "note", o.note)
+	return evidence.ArtifactFile{Name: in.name, Kind: o.kind, Note: o.note, Used: o.used}
 }
 
 // input is one file being read.

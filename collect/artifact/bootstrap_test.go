@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/meshdiag/meshdiag/collect/bundle"
 	"github.com/meshdiag/meshdiag/evidence"
 )
 
@@ -197,7 +198,8 @@ func TestWrongTypes(t *testing.T) {
 				t.Fatal(err)
 			}
 			set := evidence.NewSet()
-			f := r.file(t.Context(), file(string(b)), set)
+			left := int64(bundle.MaxBytes)
+			f := r.file(t.Context(), file(string(b)), set, &left)[0]
 			if f.Note == "" || strings.HasPrefix(f.Note, "internal") || f.Used != (f.Kind != "") {
 				t.Errorf("%s: %+v", what, f)
 			}

@@ -59,6 +59,9 @@ func (in *input) json(data []byte) outcome {
 			}
 		}
 	}
+	if k, ok := recordedStart(data); ok {
+		return in.broken(k, err)
+	}
 	keys := partialKeys(data)
 	if k, ok := kindByKeys(keys); ok {
 		return in.broken(k, err)

@@ -230,6 +230,9 @@ func (m fields) logEntries() bool {
 // document reads a document of a known kind; ok is false where it is of none, and nothing is recorded then. where tells the
 // document's place in the file.
 func (in *input) document(raw json.RawMessage, where string) (o outcome, ok bool) {
+	if o, ok := in.recorded(raw); ok {
+		return o, true
+	}
 	name := identify(raw)
 	if name == "" {
 		return outcome{}, false

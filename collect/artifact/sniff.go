@@ -29,7 +29,7 @@ const (
 // read finds out what the file is, and reads it.
 func (in *input) read(data []byte, text bool) outcome {
 	if bytes.HasPrefix(data, []byte{0x1f, 0x8b}) {
-		unpacked, err := gunzip(data)
+		unpacked, err := gunzip(data, maxStructured)
 		if err != nil {
 			return unused("gzip: %v", err)
 		}
@@ -71,20 +71,20 @@ func (in *input) read(data []byte, text bool) outcome {
 	return in.text(data)
 }
 
-// gunzip unpacks a gzip file, up to maxStructured.
-func gunzip(data []byte) ([]byte, error) {
+// gunzip unpacks a gzip file, up to most bytes.
+func gunzip(data []byte, most int64) ([]byte, error) {
 	z, err := gzip.NewReader(bytes.NewReader(data))
 	if err != nil {
 		return nil, fmt.Errorf("not readable: %w", err)
 	}
-	out, err := io.ReadAll(io.LimitReader(z, maxStructured+1))
+	out, err := io.ReadAll(io.LimitReader(z, most+1))
 	switch {
 	case errors.Is(err, io.ErrUnexpectedEOF):
 		return nil, errors.New("ends in the middle (cut off?)")
 	case err != nil:
 		return nil, fmt.Errorf("not readable: %w", err)
-	case len(out) > maxStructured:
-		return nil, fmt.Errorf("holds more than %d MiB", maxStructured>>20)
+	case int64(len(out)) > most:
+		return nil, fmt.Errorf("holds more than %d MiB", most>>20)
 	}
 	return out, nil
 }
