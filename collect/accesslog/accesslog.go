@@ -1,0 +1,86 @@
+// Package accesslog reads Envoy's access logs and counts the requests in them by how they ended.
+//
+// It knows Envoy's and Istio's default text formats of every release, JSON lines with the fields named as Envoy's command
+// operators are (response_flags, responseCodeDetails, upstream-cluster …), and the traffic logs that Cloud Service Mesh
+// writes to Cloud Logging (client-accesslog-stackdriver and server-accesslog-stackdriver). Lines may be wrapped: by a
+// container runtime, by kubectl's prefix, by Docker's or Cloud Logging's JSON. A text format of a user's own has no field
+// names: of such a line only what stands where the default formats have it is read. Lines that are no access log are
+// passed over, so that it can be given the whole log of a proxy.
+//
+// https://www.envoyproxy.io/docs/envoy/latest/configuration/observability/access_log/usage
+// https://istio.io/latest/docs/tasks/observability/logs/access-log/
+// https://docs.cloud.google.com/service-mesh/docs/observability/access-logs
+package accesslog
+
+import (
+	"bytes"
+	"time"
+)
+
+// Entry is one request, or one TCP connection, as a proxy logged it. What the line doesn't tell is empty; Envoy's "-" is
+// empty too.
+type Entry struct {
+	Time time.Time
+	// Flags are the response flags in their short form ("UF", "URX"), in the line's order.
+	Flags       []string
+	Code        int    // 0 where no response was sent, and for TCP
+	Details     string // response code details, with underscores for blanks as Envoy writes them since 1.21
+	Termination string // connection termination details
+	Transport   string // upstream transport failure reason
+	Cluster     string
+	Upstream    string // address of the upstream host
+	Route       string
+	// Authority is the host that was asked for; for TCP the server name of TLS, else the address that was dialled.
+	Authority string
+	Reporter  string // "client" or "server": whose proxy logged it; "" where the log doesn't tell
+	Duration  time.Duration
+}
+
+// maxField bounds one field's value: routes and failure reasons are shorter by far.
+const maxField = 500
+
+// candidates are texts of which one is in every line that Parse can read; the scan looks for nothing else.
+func candidates() [][]byte {
+	return [][]byte{
+		[]byte(`Z] `),                   // the end of START_TIME, as every default text format has it
+		[]byte(`esponse`),               // response_flags, responseCode, "Response Flags"
+		[]byte(`accesslog-stackdriver`), // Cloud Logging's
+	}
+}
+
+// Parse reads one line. ok says whether it is of an access log.
+func Parse(line []byte) (e Entry, ok bool) {
+	line = bytes.TrimSpace(line)
+	if len(line) > 0 && line[0] == '{' {
+		return parseJSON(line, 0)
+	}
+	if e, ok = parseText(line); ok {
+		return e, true
+	}
+	// A container runtime's or kubectl's prefix may stand before JSON.
+	if i := bytes.Index(line[:min(len(line), maxPrefix)], []byte(" {")); i >= 0 && line[len(line)-1] == '}' {
+		return parseJSON(line[i+1:], 0)
+	}
+	return Entry{}, false
+}
+
+// maxPrefix bounds what stands before a JSON object: "[pod/shop-6f…/istio-proxy] ", "2024-05-01T10:11:12.1Z stdout F ".
+const maxPrefix = 300
+
+func field(s string) string {
+	if s == "-" {
+		return ""
+	}
+	return cut(s, maxField)
+}
+
+// cut shortens a text to at most n bytes, at the start of a character.
+func cut(s string, n int) string {
+	if len(s) <= n {
+		return s
+	}
+	for n > 0 && s[n]&0xc0 == 0x80 {
+		n--
+	}
+	return s[:n]
+}
