@@ -143,9 +143,11 @@ func TestByName(t *testing.T) {
 		{"short name", configs(capture(tcpProxy("x")), istio), "reviews.default:9080", "cluster outbound|9080||reviews.default.svc.cluster.local > "},
 		{"another port of it", configs(capture(tcpProxy("x")), istio), "reviews.default:9081", "missing virtual-host"},
 		{"of several ports", configs(capture(tcpProxy("x")), both), "reviews.default", "unknown cluster needs the destination's address and port"},
+		{"no routes in the dump", configs(capture(rds("r")), clusterDump()), "web.example.com:80", "unknown virtual-host"},
+		{"no clusters in the dump", configs(capture(tcpProxy("x"))), "web.example.com:80", "unknown virtual-host"},
 		{"gRPC", configs(proxyless, rc(vhost("v", "web.example.com:80"))), "xds:///web.example.com", "listener web.example.com:80 > filter (unnamed) > route r > virtual-host v"},
 		{"gRPC with an authority", configs(proxyless, rc(vhost("v", "new.example.com:8080"))), "xds://traffic-director-global.xds.googleapis.com/new.example.com:8080", "listener xdstp://traffic-director-global.xds.googleapis.com/envoy.config.listener.v3.Listener/new.example.com:8080 > filter (unnamed) > route r > virtual-host v"},
-		{"gRPC, another port", configs(proxyless, rc(vhost("v", "web.example.com:80"))), "xds:///web.example.com:81", "missing virtual-host web.example.com:81"},
+		{"gRPC, another port", configs(proxyless, rc(vhost("v", "web.example.com:80")), clusterDump()), "xds:///web.example.com:81", "missing virtual-host web.example.com:81"},
 	} {
 		r := Walk(parse(t, tc.dump), nil, dest(t, tc.dest))
 		if got := path(r); !strings.HasPrefix(got, tc.want) {

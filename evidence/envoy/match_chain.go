@@ -53,8 +53,14 @@ func (l *Listener) tlsInspected() bool {
 	})
 }
 
-// maxCandidates bounds the ways that are followed where an input is unknown.
-const maxCandidates = 64
+const (
+	// maxCandidates bounds the ways that are followed where an input is unknown.
+	maxCandidates = 64
+
+	// maxSteps bounds the entries looked at on those ways: a chain with a thousand server names, protocols and source
+	// ranges has 10⁹ of them.
+	maxSteps = 20_000
+)
 
 // chainSearch finds the filter chains that a connection may meet.
 //
@@ -68,7 +74,11 @@ type chainSearch struct {
 	needs  []string
 	hits   map[int]bool // index of the chain; none is -1
 	failed string       // the criterion at which the last search found nothing
+	steps  int
 }
+
+// capped says whether not all ways were followed.
+func (s *chainSearch) capped() bool { return len(s.hits) >= maxCandidates || s.steps >= maxSteps }
 
 const none = -1
 
@@ -151,7 +161,7 @@ func (c criterion[K]) in(s *chainSearch) {
 	}
 	s.need(c.what)
 	for _, g := range c.groups {
-		if len(s.hits) < maxCandidates {
+		if s.steps++; !s.capped() {
 			c.next(g.chains)
 		}
 	}

@@ -190,10 +190,15 @@ func (n *matchNode) branches(value string) []*matchNode {
 	}
 	var hits []hit
 	for i := range n.ranges {
+		// Once for each range, by its longest prefix: what a prefix leads to is walked no more often than it's there.
+		best := -1
 		for _, x := range n.ranges[i].prefixes {
 			if x.IsValid() && x.Contains(ip) {
-				hits = append(hits, hit{x.Bits(), &n.ranges[i]})
+				best = max(best, x.Bits())
 			}
+		}
+		if best >= 0 {
+			hits = append(hits, hit{best, &n.ranges[i]})
 		}
 	}
 	slices.SortStableFunc(hits, func(a, b hit) int { return b.bits - a.bits })

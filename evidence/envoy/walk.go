@@ -20,7 +20,8 @@ func Walk(d *Dump, hosts *Hosts, q Query) Result {
 	if q.IP = q.IP.Unmap(); q.Direction == Inbound && !q.IP.IsValid() {
 		q.IP = selfIP(d)
 	}
-	w := &walker{d: d, hosts: hosts, q: q, regexps: map[string]*regexp.Regexp{}}
+	w := &walker{d: d, hosts: hosts, q: q, regexps: map[string]*regexp.Regexp{}, routes: map[string]int{}, clusterAt: map[string]int{}, assignments: map[string]int{}}
+	w.index()
 	w.start()
 	return w.r
 }
@@ -31,6 +32,28 @@ type walker struct {
 	q       Query
 	regexps map[string]*regexp.Regexp
 	r       Result
+
+	// By name, as indexes: a serving one where there is one, else any.
+	routes, clusterAt, assignments map[string]int
+
+	followed int // clusters, as aggregate clusters may name each other over and over
+}
+
+func (w *walker) index() {
+	put := func(m map[string]int, name string, i int, serves bool, served func(int) bool) {
+		if at, ok := m[name]; !ok || serves && !served(at) {
+			m[name] = i
+		}
+	}
+	for i, x := range w.d.RouteConfigs {
+		put(w.routes, x.Name, i, x.State.Serves(), func(i int) bool { return w.d.RouteConfigs[i].State.Serves() })
+	}
+	for i, x := range w.d.Clusters {
+		put(w.clusterAt, x.Name, i, x.State.Serves(), func(i int) bool { return w.d.Clusters[i].State.Serves() })
+	}
+	for i, x := range w.d.Endpoints {
+		put(w.assignments, x.Name, i, x.State.Serves(), func(i int) bool { return w.d.Endpoints[i].State.Serves() })
+	}
 }
 
 func (w *walker) hop(h Hop) { w.r.Path = append(w.r.Path, h) }
@@ -184,8 +207,9 @@ func (w *walker) oneChain(l *Listener, s *chainSearch) (int, bool) {
 			break
 		}
 	}
+	where := end(first)
 	for _, i := range found {
-		if len(found) >= maxCandidates || end(i) != end(first) {
+		if s.capped() || end(i) != where {
 			var names []string
 			for _, i := range found {
 				switch {
@@ -264,11 +288,12 @@ func (a Action) leads() string {
 }
 
 func clusterKey(cs []WeightedCluster) string {
-	s := "clusters:"
+	var s strings.Builder
+	s.WriteString("clusters:")
 	for _, c := range cs {
-		s += fmt.Sprintf("%s%s=%d;", c.Name, c.Header, c.Weight)
+		fmt.Fprintf(&s, "%s%s=%d;", c.Name, c.Header, c.Weight)
 	}
-	return s
+	return s.String()
 }
 
 // filters follows a chain's network filters to the one that ends it.

@@ -6,8 +6,13 @@ import (
 	"strings"
 )
 
-// maxAggregate bounds how deep aggregate clusters are followed into each other. Envoy has no bound and real ones have one.
-const maxAggregate = 8
+const (
+	// maxAggregate bounds how deep aggregate clusters are followed into each other: real ones hold plain clusters.
+	maxAggregate = 8
+
+	// maxFollowed bounds how many clusters are followed in all.
+	maxFollowed = 2000
+)
 
 // leg is where one cluster leads.
 type leg struct {
@@ -82,15 +87,14 @@ func (w *walker) clusters(list []WeightedCluster, how string) {
 }
 
 func (w *walker) findCluster(name string) (serving, other *Cluster) {
-	for i := range w.d.Clusters {
-		if k := &w.d.Clusters[i]; k.Name == name {
-			if k.State.Serves() {
-				return k, nil
-			}
-			other = k
-		}
+	i, ok := w.clusterAt[name]
+	if !ok {
+		return nil, nil
 	}
-	return nil, other
+	if k := &w.d.Clusters[i]; !k.State.Serves() {
+		return nil, k
+	}
+	return &w.d.Clusters[i], nil
 }
 
 // absent makes a leg's end of a hop that isn't there, or isn't known to be there.
@@ -109,6 +113,10 @@ func (w *walker) absent(l leg, s Section, h Hop) leg {
 
 func (w *walker) cluster(name, how string, above []string) leg {
 	var l leg
+	if w.followed++; w.followed > maxFollowed {
+		l.unknown = &Undecided{At: ClusterHop, Why: fmt.Sprintf("it leads to more than %d clusters", maxFollowed)}
+		return l
+	}
 	k, other := w.findCluster(name)
 	if k == nil {
 		h := Hop{Kind: ClusterHop, Name: name, Why: "the proxy has no cluster of that name"}
@@ -252,10 +260,8 @@ func (w *walker) count(l leg, h Hop, k *Cluster, hosts []Host) leg {
 }
 
 func (w *walker) assignment(name string) *Assignment {
-	for i := range w.d.Endpoints {
-		if a := &w.d.Endpoints[i]; a.Name == name {
-			return a
-		}
+	if i, ok := w.assignments[name]; ok {
+		return &w.d.Endpoints[i]
 	}
 	return nil
 }

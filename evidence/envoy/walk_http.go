@@ -8,10 +8,8 @@ import (
 
 // routeConfig gives the serving route configuration of that name, or nil.
 func (w *walker) routeConfig(name string) *RouteConfig {
-	for i := range w.d.RouteConfigs {
-		if r := &w.d.RouteConfigs[i]; r.Name == name && r.State.Serves() {
-			return r
-		}
+	if i, ok := w.routes[name]; ok && w.d.RouteConfigs[i].State.Serves() {
+		return &w.d.RouteConfigs[i]
 	}
 	return nil
 }
@@ -53,10 +51,9 @@ func (w *walker) rds(name string) *RouteConfig {
 		return rc
 	}
 	h := Hop{Kind: RouteHop, Name: name, Why: "the listener asks for it by RDS, and the proxy doesn't have it"}
-	for i := range w.d.RouteConfigs {
-		if r := &w.d.RouteConfigs[i]; r.Name == name {
-			h.Place, h.Why = r.Place, pending(r.Resource)
-		}
+	if i, ok := w.routes[name]; ok {
+		r := &w.d.RouteConfigs[i]
+		h.Place, h.Why = r.Place, pending(r.Resource)
 	}
 	w.missing(RouteSection, h)
 	return nil
