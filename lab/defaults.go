@@ -84,6 +84,8 @@ func (s *Scenario) fillDefaults() {
 	if s.Ask.Network == "" && s.Ask.Mesh == "" {
 		s.Ask.Network = s.Network
 	}
+	s.fillBackends()
+	s.fillVMs()
 	setDefault(&s.Expect.Verdict, VerdictCausesFound)
 }
 
@@ -168,8 +170,10 @@ func (s *Scenario) validate() error {
 			}
 		}
 	}
-	if err := s.validateClients(); err != nil {
-		return err
+	for _, check := range []func() error{s.validateClients, s.validateBackends, s.validateVMs} {
+		if err := check(); err != nil {
+			return err
+		}
 	}
 	if err := oneOf("fault.dns", s.Fault.DNS, "", "nxdomain", "servfail", "timeout"); err != nil {
 		return err

@@ -44,6 +44,10 @@ func newGoogleAPIs(s *Scenario, tok *tokens, latency time.Duration) *googleAPIs 
 		writeStatus(w, status.Errorf(codes.NotFound, "The requested URL %s was not found on this server.", r.URL.Path))
 	})
 	g.compute()
+	g.backends()
+	g.firewalls()
+	g.vms()
+	g.operations()
 	g.networkServices()
 	g.projects()
 	return g
@@ -196,11 +200,16 @@ func page[T any](r *http.Request, sizeParam string, all []T) (items []T, next st
 			size = min(n, maxPageSize)
 		}
 	}
+	return cut(all, size, r.URL.Query().Get("pageToken"))
+}
+
+// cut gives the items of the page that a token stands for, and the next one's token.
+func cut[T any](all []T, size int, token string) (items []T, next string, err error) {
 	start := 0
-	if v := r.URL.Query().Get("pageToken"); v != "" {
-		n, err := strconv.Atoi(strings.TrimPrefix(v, pageTokenPrefix))
-		if err != nil || n < 0 || n > len(all) || !strings.HasPrefix(v, pageTokenPrefix) {
-			return nil, "", status.Errorf(codes.InvalidArgument, "Invalid value for field 'pageToken': '%s'.", v)
+	if token != "" {
+		n, err := strconv.Atoi(strings.TrimPrefix(token, pageTokenPrefix))
+		if err != nil || n < 0 || n > len(all) || !strings.HasPrefix(token, pageTokenPrefix) {
+			return nil, "", status.Errorf(codes.InvalidArgument, "Invalid value for field 'pageToken': '%s'.", token)
 		}
 		start = n
 	}

@@ -91,7 +91,7 @@ func (g *googleAPIs) computeProject(identity, *http.Request) (any, error) {
 	return &compute.Project{Kind: "compute#project", Id: resourceID("projects/" + s.Project.ID), Name: s.Project.ID,
 		CreationTimestamp: creationTime, SelfLink: strings.TrimSuffix(g.link(""), "/"),
 		DefaultServiceAccount: s.Project.Number + "-compute@developer.gserviceaccount.com", XpnProjectStatus: "UNSPECIFIED_XPN_PROJECT_STATUS",
-		DefaultNetworkTier: "PREMIUM", CommonInstanceMetadata: &compute.Metadata{Kind: "compute#metadata", Fingerprint: "x1Zb0kQ5w2E="}}, nil
+		DefaultNetworkTier: "PREMIUM", CommonInstanceMetadata: metadataItems(s.Project.Metadata)}, nil
 }
 
 // proxyCollection is the collection that a kind of target proxy lives in, and how its names end.
@@ -235,8 +235,7 @@ func (g *googleAPIs) backendServices() []*compute.BackendService {
 			CreationTimestamp: creationTime, SelfLink: g.link("global/backendServices/" + v.Name), Fingerprint: "rO5sL9fHg7A=",
 			Protocol: v.Protocol, LoadBalancingScheme: v.Scheme, LocalityLbPolicy: "ROUND_ROBIN", PortName: "grpc", TimeoutSec: 30,
 			SessionAffinity: "NONE", HealthChecks: []string{g.link("global/healthChecks/" + v.Name + "-health-check")},
-			Backends: []*compute.Backend{{BalancingMode: "RATE", MaxRatePerEndpoint: 100, CapacityScaler: 1,
-				Group: g.link("zones/" + g.scenario.Zone + "/networkEndpointGroups/" + v.Name + "-neg")}}})
+			Backends: g.backendsOf(&v)})
 	}
 	return out
 }
@@ -248,15 +247,15 @@ func (g *googleAPIs) instance(_ identity, r *http.Request) (any, error) {
 		return nil, computeNotFound(r.PathValue("project"), "zones/"+zone+"/instances/"+name)
 	}
 	region := zone[:max(strings.LastIndexByte(zone, '-'), 0)]
-	out := &compute.Instance{Kind: "compute#instance", Id: resourceID("instances/" + name), Name: name, Status: "RUNNING",
+	out := &compute.Instance{Kind: "compute#instance", Id: resourceID("instances/" + name), Name: name, Status: i.Status,
 		CreationTimestamp: creationTime, LastStartTimestamp: creationTime, Zone: g.link("zones/" + zone),
 		SelfLink: g.link("zones/" + zone + "/instances/" + name), MachineType: g.link("zones/" + zone + "/machineTypes/e2-medium"),
 		CpuPlatform: "Intel Broadwell", Fingerprint: "kD2vC6nYp4I=", LabelFingerprint: "42WmSpB8rSM=",
 		NetworkInterfaces: []*compute.NetworkInterface{{Kind: "compute#networkInterface", Name: "nic0", NetworkIP: s.instanceIP(name),
 			Network: g.link("global/networks/" + s.Network), Subnetwork: g.link("regions/" + region + "/subnetworks/" + s.Network),
 			StackType: "IPV4_ONLY", Fingerprint: "uW1gE5xZa3Q="}},
-		Metadata: &compute.Metadata{Kind: "compute#metadata", Fingerprint: "x1Zb0kQ5w2E="},
-		Tags:     &compute.Tags{Fingerprint: "42WmSpB8rSM="},
+		Metadata: metadataItems(s.metadata(i)), Labels: map[string]string{guestNamespace: "on"},
+		Tags: &compute.Tags{Fingerprint: "42WmSpB8rSM=", Items: i.Tags},
 	}
 	if i.Account != "" {
 		sa := &compute.ServiceAccount{Email: s.email(i.Account)}

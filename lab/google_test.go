@@ -1,16 +1,20 @@
 package lab
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	cloudresourcemanager "google.golang.org/api/cloudresourcemanager/v3"
 	compute "google.golang.org/api/compute/v1"
 	"google.golang.org/api/googleapi"
+	logging "google.golang.org/api/logging/v2"
+	monitoring "google.golang.org/api/monitoring/v3"
 	networkservices "google.golang.org/api/networkservices/v1"
 	"google.golang.org/api/option"
 	policytroubleshooter "google.golang.org/api/policytroubleshooter/v1"
@@ -28,6 +32,8 @@ type clients struct {
 	usage    *serviceusage.Service
 	policies *policytroubleshooter.Service
 	director *trafficdirector.Service
+	logs     *logging.Service
+	metrics  *monitoring.Service
 }
 
 func (v *visitor) clients(t *testing.T) *clients {
@@ -35,13 +41,15 @@ func (v *visitor) clients(t *testing.T) *clients {
 	base := v.Connection().GCPEndpoint
 	opts := []option.ClientOption{option.WithEndpoint(base), option.WithHTTPClient(v.http)}
 	c := &clients{}
-	var errs [6]error
+	var errs [8]error
 	c.compute, errs[0] = compute.NewService(t.Context(), option.WithEndpoint(base+"/compute/v1/"), option.WithHTTPClient(v.http))
 	c.routing, errs[1] = networkservices.NewService(t.Context(), opts...)
 	c.projects, errs[2] = cloudresourcemanager.NewService(t.Context(), opts...)
 	c.usage, errs[3] = serviceusage.NewService(t.Context(), opts...)
 	c.policies, errs[4] = policytroubleshooter.NewService(t.Context(), opts...)
 	c.director, errs[5] = trafficdirector.NewService(t.Context(), opts...)
+	c.logs, errs[6] = logging.NewService(t.Context(), opts...)
+	c.metrics, errs[7] = monitoring.NewService(t.Context(), opts...)
 	for _, err := range errs {
 		if err != nil {
 			t.Fatal(err)
@@ -89,9 +97,37 @@ func (v *visitor) everyCall(t *testing.T) map[string]error {
 			try("URL map "+svc.Name, func() error { _, err := c.compute.UrlMaps.Get(p, svc.Name+"-url-map").Do(); return err })
 		}
 	}
-	for _, i := range s.Instances {
-		try("instance "+i.Name, func() error { _, err := c.compute.Instances.Get(p, s.Zone, i.Name).Do(); return err })
+	for i := range s.Instances {
+		vm := &s.Instances[i]
+		try("instance "+vm.Name, func() error { _, err := c.compute.Instances.Get(p, s.Zone, vm.Name).Do(); return err })
+		try("guest attributes of "+vm.Name, func() error {
+			_, err := c.compute.Instances.GetGuestAttributes(p, s.Zone, vm.Name).QueryPath("gce-service-proxy/").Do()
+			if _, ok := s.guestAttributes(vm, time.Now()); !ok && httpCode(err) == http.StatusNotFound {
+				return nil // there are none
+			}
+			return err
+		})
+		try("serial port of "+vm.Name, func() error {
+			_, err := c.compute.Instances.GetSerialPortOutput(p, s.Zone, vm.Name).Port(1).Start(-100).Do()
+			return err
+		})
+		try("firewall of "+vm.Name, func() error {
+			_, err := c.compute.Instances.GetEffectiveFirewalls(p, s.Zone, vm.Name, "nic0").Do()
+			return err
+		})
 	}
+	v.backendCalls(c, try)
+	try("log", func() error {
+		return c.logs.Entries.List(&logging.ListLogEntriesRequest{ResourceNames: []string{"projects/" + p}, OrderBy: "timestamp desc", PageSize: 100}).
+			Pages(ctx, func(*logging.ListLogEntriesResponse) error { return nil })
+	})
+	now := time.Now().UTC()
+	try("request counts", func() error {
+		return c.metrics.Projects.TimeSeries.List("projects/"+p).Filter(countsFilter).IntervalStartTime(now.Add(-time.Hour).Format(time.RFC3339)).
+			IntervalEndTime(now.Format(time.RFC3339)).AggregationAlignmentPeriod("300s").AggregationPerSeriesAligner("ALIGN_DELTA").
+			AggregationCrossSeriesReducer("REDUCE_SUM").AggregationGroupByFields("metric.label.response_code").
+			Pages(ctx, func(*monitoring.ListTimeSeriesResponse) error { return nil })
+	})
 	at := c.routing.Projects.Locations
 	try("meshes", func() error {
 		return at.Meshes.List(parent).Pages(ctx, func(*networkservices.ListMeshesResponse) error { return nil })
@@ -156,6 +192,39 @@ func (v *visitor) everyCall(t *testing.T) map[string]error {
 	return errs
 }
 
+const countsFilter = `metric.type="serviceruntime.googleapis.com/api/request_count" AND resource.type="consumed_api" AND resource.labels.service="trafficdirector.googleapis.com"`
+
+// backendCalls makes the calls about what is behind services, and about the firewall before it.
+func (v *visitor) backendCalls(c *clients, try func(string, func() error)) {
+	s := v.Scenario()
+	p := s.Project.ID
+	try("health checks", func() error {
+		return c.compute.HealthChecks.AggregatedList(p).Pages(context.Background(), func(*compute.HealthChecksAggregatedList) error { return nil })
+	})
+	for i := range s.Services {
+		svc := &s.Services[i]
+		for j, b := range svc.Backends {
+			name := svc.groupName(j)
+			try("health of "+name, func() error {
+				_, err := c.compute.BackendServices.GetHealth(p, svc.Name, &compute.ResourceGroupReference{
+					Group: "https://www.googleapis.com/compute/v1/projects/" + p + "/zones/" + b.Zone + "/" + b.groupCollection() + "/" + name}).Do()
+				return err
+			})
+			if b.Kind == "instance-group" {
+				try("group "+name, func() error { _, err := c.compute.InstanceGroups.Get(p, b.Zone, name).Do(); return err })
+				continue
+			}
+			try("group "+name, func() error { _, err := c.compute.NetworkEndpointGroups.Get(p, b.Zone, name).Do(); return err })
+			try("endpoints of "+name, func() error {
+				return c.compute.NetworkEndpointGroups.ListNetworkEndpoints(p, b.Zone, name, &compute.NetworkEndpointGroupsListEndpointsRequest{HealthStatus: "SKIP"}).
+					Pages(context.Background(), func(*compute.NetworkEndpointGroupsListNetworkEndpoints) error { return nil })
+			})
+		}
+	}
+	try("network", func() error { _, err := c.compute.Networks.Get(p, s.Network).Do(); return err })
+	try("firewall", func() error { _, err := c.compute.Networks.GetEffectiveFirewalls(p, s.Network).Do(); return err })
+}
+
 func (v *visitor) troubleshoot(c *clients, account, permission string) (string, error) {
 	s := v.Scenario()
 	r, err := c.policies.Iam.Troubleshoot(&policytroubleshooter.GoogleCloudPolicytroubleshooterV1TroubleshootIamPolicyRequest{
@@ -214,7 +283,7 @@ func TestExchangesMatchDiscoveryDocuments(t *testing.T) {
 			v.everyCall(t)
 		})
 	}
-	const methods = 29 // what the lab answers
+	const methods = 41 // what the lab answers
 	delete(seen, "")
 	if len(seen) != methods {
 		t.Errorf("%d methods were called, expected %d: %q", len(seen), methods, sortedKeys(seen))
@@ -231,7 +300,7 @@ services:
   - {name: a, port: 1001}
   - {name: b, port: 1002, proxy: http, protocol: HTTP}
   - {name: c, port: 1003, proxy: tcp, protocol: TCP}
-  - {name: d, port: 1004}
+  - {name: d, port: 1004, backends: [{kind: instance-group}, {type: NON_GCP_PRIVATE_IP_PORT}, {zone: us-central1-b, endpoints: 4, unhealthy: 1}]}
   - {name: e, port: 1005, load_balancing_scheme: EXTERNAL_MANAGED}
 meshes:
   - {name: m1, routes: [{service: a}, {service: b, kind: http}, {service: c, kind: tcp}, {service: d, kind: tls}]}
@@ -240,8 +309,18 @@ meshes:
 gateways:
   - {name: g1, scope: edge, routes: [{service: a}, {service: b, kind: http}]}
 instances:
-  - {name: vm-1, account: mesh-proxy}
-  - {name: vm-2}
+  - name: vm-1
+    account: mesh-proxy
+    tags: [web]
+    serial_port: "started\n"
+    log: [{text: one}, {text: two, ago: 2m}, {text: three, ago: 3m}]
+  - {name: vm-2, no_guest_attributes: true}
+firewalls:
+  - {name: in, ranges: [10.0.0.0/8], protocols: ["tcp:80,8000-9000", udp]}
+  - {name: out, direction: EGRESS, action: deny, ranges: [0.0.0.0/0], tags: [web]}
+firewall_policies:
+  - {name: org, rules: [{action: goto_next, ranges: [0.0.0.0/0], priority: 10}]}
+  - {name: net, type: NETWORK, rules: [{direction: EGRESS, ranges: [10.0.0.0/8], priority: 5}]}
 clients:
   - {name: at-edge, dial: a, network: "scope:edge"}
 expect: {verdict: HEALTHY, exit: 0}

@@ -38,8 +38,14 @@ func rolePermissions() map[string][]string {
 		"compute.backendServices.get", "compute.backendServices.list", "compute.forwardingRules.list",
 		"compute.globalForwardingRules.list", "compute.instances.get", "compute.projects.get",
 		"compute.targetGrpcProxies.list", "compute.targetHttpProxies.list", "compute.targetHttpsProxies.list",
-		"compute.targetTcpProxies.list", "compute.urlMaps.get", "compute.urlMaps.list",
+		"compute.targetTcpProxies.list", "compute.urlMaps.get", "compute.urlMaps.list", "compute.healthChecks.list",
+		"compute.instanceGroups.get", "compute.networkEndpointGroups.get", "compute.networks.get",
 	}
+	vms := []string{
+		"compute.instances.getEffectiveFirewalls", "compute.instances.getGuestAttributes",
+		"compute.instances.getSerialPortOutput", "compute.networks.getEffectiveFirewalls",
+	}
+	logging, monitoring := []string{"logging.logEntries.list"}, []string{"monitoring.timeSeries.list"}
 	networkServices := []string{
 		"networkservices.gateways.get", "networkservices.gateways.list", "networkservices.gatewayRouteViews.list",
 		"networkservices.grpcRoutes.list", "networkservices.httpRoutes.list", "networkservices.meshes.get",
@@ -50,13 +56,16 @@ func rolePermissions() map[string][]string {
 	return map[string][]string{
 		"roles/trafficdirector.client": trafficDirector,
 		"roles/trafficdirector.viewer": slices.Concat(trafficDirector[:1], projects),
-		"roles/viewer":                 slices.Concat(trafficDirector[:1], projects, compute, networkServices, serviceUsage),
+		"roles/viewer":                 slices.Concat(trafficDirector[:1], projects, compute, vms, networkServices, serviceUsage, logging, monitoring),
+		"roles/compute.viewer":         slices.Concat(projects[:1], compute, vms, serviceUsage[:1]),
 		"roles/compute.networkViewer":  slices.Concat(trafficDirector[:1], projects[:1], compute, serviceUsage),
 		"roles/iam.securityReviewer": {
 			"resourcemanager.projects.get", "resourcemanager.projects.getIamPolicy", "iam.roles.get", "iam.roles.list"},
 		"roles/serviceusage.serviceUsageConsumer": append([]string{"serviceusage.services.use"}, serviceUsage...),
 		"roles/logging.logWriter":                 {"logging.logEntries.create"},
 		"roles/monitoring.metricWriter":           {"monitoring.timeSeries.create"},
+		"roles/logging.viewer":                    logging,
+		"roles/monitoring.viewer":                 monitoring,
 		"roles/browser":                           projects,
 	}
 }

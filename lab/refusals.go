@@ -93,6 +93,10 @@ func apiTitle(service string) string {
 		return "Cloud Resource Manager API"
 	case troubleshooterHost:
 		return "Policy Troubleshooter API"
+	case loggingHost:
+		return "Cloud Logging API"
+	case monitoringHost:
+		return "Cloud Monitoring API"
 	}
 	return service
 }
@@ -100,6 +104,8 @@ func apiTitle(service string) string {
 // Service names of the APIs that the lab plays.
 const (
 	computeHost         = "compute.googleapis.com"
+	loggingHost         = "logging.googleapis.com"
+	monitoringHost      = "monitoring.googleapis.com"
 	networkServicesHost = "networkservices.googleapis.com"
 	serviceUsageHost    = "serviceusage.googleapis.com"
 	resourceManagerHost = "cloudresourcemanager.googleapis.com"

@@ -43,6 +43,14 @@ type Scenario struct {
 	Fault     Fault      `yaml:"fault"`
 	Ask       Ask        `yaml:"ask"`
 	Expect    Expect     `yaml:"expect"`
+
+	// Firewalls are the VPC rules of the network; health checks and the network's own ranges are admitted unless set.
+	Firewalls        []Firewall       `yaml:"firewalls"`
+	FirewallPolicies []FirewallPolicy `yaml:"firewall_policies"`       // those of the organisation first
+	PoliciesFirst    bool             `yaml:"firewall_policies_first"` // the network's policies are evaluated before its VPC rules
+	// Requests is how many requests to Traffic Director's API Cloud Monitoring counted in each five minutes of the last
+	// hour, by HTTP status; 12 with 200 unless set.
+	Requests map[string]int64 `yaml:"api_requests"`
 }
 
 // Expect is what a diagnosis of the scenario must say.
@@ -57,6 +65,8 @@ type Project struct {
 	ID           string   `yaml:"id"`
 	Number       string   `yaml:"number"`
 	DisabledAPIs []string `yaml:"disabled_apis"` // service names that Service Usage reports as DISABLED
+
+	Metadata map[string]string `yaml:"metadata"` // that all VMs share
 }
 
 // Account is a service account and the roles that the project's IAM policy grants it.
@@ -79,6 +89,9 @@ type Service struct {
 	Address                  string           `yaml:"address"`                      // of the rule; 0.0.0.0 unless set
 	Filters                  []MetadataFilter `yaml:"metadata_filters"`             // of the rule
 	BadFor                   []string         `yaml:"invalid_listener_for_clients"` // clients that are sent a listener they must reject
+	Backends                 []Backend        `yaml:"backends"`                     // one NEG in the scenario's zone unless set
+	NoBackends               bool             `yaml:"no_backends"`
+	HealthCheck              HealthCheck      `yaml:"health_check"`
 }
 
 // MetadataFilter is one metadataFilters entry of a forwarding rule.
@@ -108,11 +121,20 @@ type Route struct {
 	Service  string `yaml:"service"`
 }
 
-// Instance is a Compute Engine VM.
+// Instance is a Compute Engine VM. Unless it says otherwise it was made with --service-proxy, and its agent is well.
 type Instance struct {
 	Name    string   `yaml:"name"`
 	Account string   `yaml:"account"` // empty: no service account attached
 	Scopes  []string `yaml:"scopes"`  // cloud-platform unless set; last path segment of the scope's URL
+	Status  string   `yaml:"status"`  // RUNNING unless set
+	Tags    []string `yaml:"tags"`    // network tags
+
+	Metadata          map[string]string `yaml:"metadata"`            // over what gcloud writes for --service-proxy; "" takes a key away
+	GuestAttributes   map[string]string `yaml:"guest_attributes"`    // in gce-service-proxy, over a healthy agent's; "" takes a key away
+	NoGuestAttributes bool              `yaml:"no_guest_attributes"` // the agent never wrote any
+	HeartbeatAgo      string            `yaml:"heartbeat_ago"`       // 20s unless set
+	SerialPort        string            `yaml:"serial_port"`         // what was written to port 1
+	Log               []LogEntry        `yaml:"log"`                 // in Cloud Logging
 }
 
 // Client is one proxy or proxyless gRPC client.

@@ -19,8 +19,8 @@ type Checker struct{ docs []*document }
 
 // apis are the documents that Load reads, as <api>/<version>.
 func apis() []string {
-	return []string{"cloudresourcemanager/v3", "compute/v1", "networkservices/v1", "policytroubleshooter/v1", "serviceusage/v1",
-		"trafficdirector/v3"}
+	return []string{"cloudresourcemanager/v3", "compute/v1", "logging/v2", "monitoring/v3", "networkservices/v1",
+		"policytroubleshooter/v1", "serviceusage/v1", "trafficdirector/v3"}
 }
 
 // Load reads the discovery documents from the module cache. It runs `go list`, so it needs the Go tool and works only
