@@ -65,6 +65,7 @@ func (r *Reader) Collector() diagnose.Collector {
 	return diagnose.Collector{
 		Name: "artifact",
 		Provides: append(hostFacts(),
+			evidence.AccessLogs.Name(),
 			evidence.Artifacts.Name(),
 			evidence.Bootstraps.Name(),
 			evidence.Clients.Name(),

@@ -118,18 +118,23 @@ func (in *input) log(r io.Reader) outcome {
 	return o
 }
 
-// logIfKnown reads text as a log if it holds a known message; ok says whether it does. The outcome is that of a log anyway,
+// logIfKnown reads text as a log if it holds a known message or an access log's entry; ok says whether it does. The outcome is that of a log anyway,
 // and nothing is recorded where ok is false.
 func (in *input) logIfKnown(data []byte) (o outcome, ok bool) {
 	return in.scan(bytes.NewReader(data), kindLog, evidence.FromWorkload, false)
 }
 
-// scan looks for messages and records them; where always is false, only if there are any. ok says whether there are.
+// scan looks for messages and for the entries of access logs, and records them; where always is false, only if there are any.
+// ok says whether there are.
 func (in *input) scan(r io.Reader, kind string, v evidence.Vantage, always bool) (outcome, bool) {
 	src := in.source(v, "")
-	messages, stats, err := in.reader.scanner.Scan(&bounded{ctx: in.ctx, r: r}, in.name, src)
+	text, requests := in.watched(&bounded{ctx: in.ctx, r: r}, src)
+	messages, stats, err := in.reader.scanner.Scan(text, in.name, src)
 	if err != nil {
 		in.set.Fail(evidence.LogMessages.Name(), src, err)
+		if requests.Entries() > 0 {
+			in.set.Fail(evidence.AccessLogs.Name(), src, err)
+		}
 		return unused("log: %v", err), true
 	}
 	var o outcome
@@ -141,10 +146,13 @@ func (in *input) scan(r io.Reader, kind string, v evidence.Vantage, always bool)
 	if stats.Dropped > 0 {
 		o.note += fmt.Sprintf("; %s of further messages left out", count(stats.Dropped, "occurrence"))
 	}
-	if always || len(messages) > 0 {
+	entries := in.putRequests(requests, src)
+	o.note += entries
+	found := len(messages) > 0 || entries != ""
+	if always || found {
 		evidence.Put(in.set, evidence.LogMessages, messages, src)
 	}
-	return o, len(messages) > 0
+	return o, found
 }
 
 // bounded ends reading with ctx.
