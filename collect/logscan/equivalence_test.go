@@ -261,7 +261,7 @@ func FuzzLineTime(f *testing.F) {
 	f.Fuzz(func(t *testing.T, line string) {
 		b := []byte(line)
 		head := b[:min(len(b), timeReach)]
-		if got, want := lineTime(head, b), naiveTime(head, b); !got.Equal(want) {
+		if got, want := lineTime(head, b, new(stampReader)), naiveTime(head, b); !got.Equal(want) {
 			t.Errorf("%q: %v, want %v", line, got, want)
 		}
 		masked := bytes.Clone(b)

@@ -94,10 +94,9 @@ func (m *matcher) next(b []byte, from int) int {
 	if len(m.anchors) == 0 {
 		return -1
 	}
-	const span = (batch-1)*stride + gramLen
 	for i := from; i+gramLen <= len(b); {
-		for ; i+span <= len(b); i += batch * stride {
-			w := (*[span]byte)(b[i:])
+		for p := b[i:]; len(p) >= batch*stride; p = p[batch*stride:] {
+			w := (*[batch * stride]byte)(p)
 			x := m.bit(binary.LittleEndian.Uint32(w[0:])) | m.bit(binary.LittleEndian.Uint32(w[stride:])) |
 				m.bit(binary.LittleEndian.Uint32(w[2*stride:])) | m.bit(binary.LittleEndian.Uint32(w[3*stride:])) |
 				m.bit(binary.LittleEndian.Uint32(w[4*stride:])) | m.bit(binary.LittleEndian.Uint32(w[5*stride:])) |
@@ -105,6 +104,7 @@ func (m *matcher) next(b []byte, from int) int {
 			if x&1 != 0 {
 				break
 			}
+			i += batch * stride
 		}
 		for range batch {
 			if i+gramLen > len(b) {

@@ -269,7 +269,7 @@ func TestLineTime(t *testing.T) {
 		`{"msg":"at 2020-01-01 00:00:00"}`:                                                "",
 		"":                                                                                "",
 	} {
-		if got := rfc3339(lineTime([]byte(line[:min(len(line), timeReach)]), []byte(line))); got != want {
+		if got := rfc3339(lineTime([]byte(line[:min(len(line), timeReach)]), []byte(line), new(stampReader))); got != want {
 			t.Errorf("%s: %q, want %q", line, got, want)
 		}
 	}

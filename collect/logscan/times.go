@@ -12,27 +12,48 @@ import (
 // before the line ("2024-05-01T10:11:12Z stderr F …"), hardly more.
 const timeReach = 96
 
-// lineTime gives the time that a line carries; zero where it carries none or one without a year. A time without a zone is
-// taken as UTC, which is what containers run in. head is the line's start, line what is at hand of it.
-func lineTime(head, line []byte) time.Time {
-	if !isJSON(head) {
-		return stampTime(head)
+// moment is where a text carries a time: a stamp, or seconds or milliseconds since 1970; to is 0 where it carries none. It
+// doesn't depend on the time's digits.
+type moment struct {
+	from, to int
+	epoch    bool
+}
+
+// findTime finds the time of a line; head is its start, line what is at hand of it. Where it is JSON the moment is one of
+// line, else of head.
+func findTime(head, line []byte) moment {
+	from, to, stamp := 0, len(head), true
+	if isJSON(head) {
+		if from, to, stamp = jsonTime(line); from < 0 {
+			return moment{}
+		}
+		head = line
 	}
-	from, to, quoted := jsonTime(line)
-	switch {
-	case from < 0:
-		return time.Time{}
-	case quoted:
-		return stampTime(line[from:to])
-	default:
-		return epoch(string(line[from:to]))
+	if !stamp {
+		return moment{from, to, true}
 	}
+	if i := findStamp(head[from:to]); i >= 0 {
+		return moment{from + i, to, false}
+	}
+	return moment{}
+}
+
+// lineTime gives the time that a line carries; zero where it carries none or one without a year.
+func lineTime(head, line []byte, r *stampReader) time.Time {
+	if isJSON(head) {
+		return findTime(head, line).read(line, r)
+	}
+	return findTime(head, head).read(head, r)
 }
 
 // isJSON says whether a line looks like JSON: an object, or one of the lines of an indented one.
 func isJSON(line []byte) bool {
-	t := bytes.TrimLeft(line, " \t")
-	return len(t) > 0 && (t[0] == '{' || t[0] == '"')
+	for _, c := range line {
+		if c != ' ' && c != '\t' {
+			return c == '{' || c == '"'
+		}
+	}
+	return false
 }
 
 // jsonKeys are under what a structured log's line keeps its time: zap, Istio, Cloud Logging, Docker, pino, logrus. Each
@@ -112,16 +133,16 @@ func word(c byte) bool {
 // stampLen is the length of a date and a time of day without what may follow: 2024-05-01T10:11:12.
 const stampLen = 19
 
-// stampTime reads the first date with a year and a time of day in b: RFC 3339, Envoy's [2024-05-01 10:11:12.345], Go's
-// 2024/05/01 10:11:12, 2024-05-01 10:11:12,345. klog and syslog leave the year out (W0501 10:11:12.345678): such a line has
-// no known time.
-func stampTime(b []byte) time.Time {
+// findStamp gives where the first date with a year and a time of day in b begins: RFC 3339, Envoy's [2024-05-01
+// 10:11:12.345], Go's 2024/05/01 10:11:12, 2024-05-01 10:11:12,345. It gives -1 where there is none. klog and syslog leave
+// the year out (W0501 10:11:12.345678): such a line has no known time.
+func findStamp(b []byte) int {
 	for i := 0; i+stampLen <= len(b); i++ {
 		if (b[i+4] == '-' || b[i+4] == '/') && isStamp(b[i:i+stampLen]) && (i == 0 || !word(b[i-1])) {
-			return readStamp(b[i:])
+			return i
 		}
 	}
-	return time.Time{}
+	return -1
 }
 
 func isStamp(b []byte) bool {
@@ -142,28 +163,42 @@ func isStamp(b []byte) bool {
 	return true
 }
 
-// readStamp reads the date and time that b begins with, with its fraction and its zone.
-func readStamp(b []byte) time.Time {
+// stampReader reads times; it remembers the last minute, which the next one most often lies in too.
+type stampReader struct {
+	minute [minuteLen]byte
+	start  int64 // of the minute, in seconds since 1970
+	ok     bool  // there is such a minute
+}
+
+const minuteLen = len("2024-05-01T10:11")
+
+// read reads the date and time that b begins with, with its fraction and its zone; zero where there is no such time. A time
+// without a zone is taken as UTC, which is what containers run in.
+func (r *stampReader) read(b []byte) time.Time {
 	two := func(i int) int { return int(b[i]-'0')*10 + int(b[i+1]-'0') }
-	year, month, day := two(0)*100+two(2), two(5), two(8)
-	hour, minute, second := two(11), two(14), two(17)
-	if year == 0 || month < 1 || month > 12 || day < 1 || day > 31 || hour > 23 || minute > 59 || second > 60 {
+	if minute := [minuteLen]byte(b); minute != r.minute {
+		year, month, day, hour, minutes := two(0)*100+two(2), two(5), two(8), two(11), two(14)
+		r.minute = minute
+		r.ok = year > 0 && month >= 1 && month <= 12 && day >= 1 && day <= 31 && hour <= 23 && minutes <= 59
+		r.start = time.Date(year, time.Month(month), day, hour, minutes, 0, 0, time.UTC).Unix()
+	}
+	second := two(17)
+	if !r.ok || second > 60 {
 		return time.Time{}
 	}
 	rest, nanos := b[stampLen:], 0
 	if len(rest) > 1 && (rest[0] == '.' || rest[0] == ',') {
-		n := countDigits(rest[1:], mostFraction)
-		for i := range mostFraction {
-			nanos *= 10
-			if i < n {
-				nanos += int(rest[1+i] - '0')
-			}
+		n, unit := 0, int(time.Second)
+		for n < mostFraction && 1+n < len(rest) && digit(rest[1+n]) {
+			unit /= 10
+			nanos += int(rest[1+n]-'0') * unit
+			n++
 		}
 		if n > 0 {
 			rest = rest[1+n:]
 		}
 	}
-	t := time.Date(year, time.Month(month), day, hour, minute, second, nanos, time.UTC)
+	t := time.Unix(r.start+int64(second), int64(nanos)).UTC()
 	if offset, ok := zone(rest); ok {
 		t = t.Add(-offset)
 	}
@@ -270,4 +305,16 @@ func dateStart(b []byte, i int) int {
 		j--
 	}
 	return j
+}
+
+// read reads the time of a text that carries it here; zero where it carries none.
+func (m moment) read(text []byte, r *stampReader) time.Time {
+	switch {
+	case m.to == 0:
+		return time.Time{}
+	case m.epoch:
+		return epoch(string(text[m.from:m.to]))
+	default:
+		return r.read(text[m.from:m.to])
+	}
 }

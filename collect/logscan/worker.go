@@ -2,23 +2,17 @@ package logscan
 
 import (
 	"bytes"
+	"encoding/binary"
 	"fmt"
-	"hash/maphash"
+	"math/bits"
 	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
 )
 
-// What a worker remembers of lines that it has seen.
-const (
-	// maxRemembered is the longest line that is remembered. Longer ones are rarely repeated, and cost more to compare.
-	maxRemembered = 4 << 10
-	// maxMemory bounds the text of the lines remembered; a proxy in trouble repeats a few dozen.
-	maxMemory = 1 << 20
-	// maxKinds bounds the messages remembered.
-	maxKinds = 1 << 12
-)
+// maxKinds bounds the messages that a worker remembers.
+const maxKinds = 1 << 12
 
 // kind is one distinct message.
 type kind struct {
@@ -48,12 +42,6 @@ type hit struct {
 	timed   bool // a field holds one of the times that the line carries: another line has another
 }
 
-// remembered is a line, its times masked, and what it says.
-type remembered struct {
-	text []byte
-	hits []hit
-}
-
 // worker looks at lines. It is used by one goroutine.
 type worker struct {
 	*Scanner
@@ -61,18 +49,16 @@ type worker struct {
 	res     *result
 	turn    int
 
-	kinds  map[string]*kind
-	seen   map[uint64]remembered
-	memory int
-	seed   maphash.Seed
-	masked []byte
-	hits   []hit
-	first  []int // by signature, the position of its first anchor in a window, -1 for none
-	tried  []int // by signature, the windows of the line that it was tried on
+	kinds map[string]*kind
+	memory
+	clock stampReader
+	hits  []hit // of the line
+	first []int // by signature, the position of its first anchor in a window, -1 for none
+	tried []int // by signature, the windows of the line that it was tried on
 }
 
 func newWorker(s *Scanner, m *matcher) *worker {
-	w := &worker{Scanner: s, matcher: m, kinds: map[string]*kind{}, seen: map[uint64]remembered{}, seed: maphash.MakeSeed(),
+	w := &worker{Scanner: s, matcher: m, kinds: map[string]*kind{}, memory: newMemory(),
 		first: make([]int, len(s.signatures)), tried: make([]int, len(s.signatures))}
 	w.begin()
 	return w
@@ -82,10 +68,9 @@ func newWorker(s *Scanner, m *matcher) *worker {
 func (w *worker) begin() *result {
 	w.res = &result{}
 	w.turn++
-	if w.memory > maxMemory || len(w.kinds) > maxKinds {
+	if w.memory.full() || len(w.kinds) > maxKinds {
 		clear(w.kinds)
-		clear(w.seen)
-		w.memory = 0
+		w.memory = newMemory()
 	}
 	return w.res
 }
@@ -96,40 +81,77 @@ func (w *worker) block(b []byte) {
 		b = new(stripper).strip(b)
 	}
 	w.res.bytes += int64(len(b))
-	n := w.res.lines
-	from, counted := 0, 0
+	n, from := w.res.lines, 0 // n is the number of the line that begins at from
 	for from < len(b) {
+		if from > 0 {
+			// A proxy in trouble repeats itself: the line after one with an anchor is often one that is known.
+			if known, size := w.memory.atStart(b[from:]); known != nil {
+				w.repeat(known, b[from:from+len(known.text)], n)
+				from += size
+				n++
+				continue
+			}
+		}
 		pos := w.matcher.next(b, from)
 		if pos < 0 {
 			break
 		}
 		start, stop := from, len(b)
-		if bytes.IndexByte(b[from:pos], '\n') >= 0 {
-			start = from + bytes.LastIndexByte(b[from:pos], '\n') + 1
+		if skipped := bytes.Count(b[from:pos], []byte{'\n'}); skipped > 0 {
+			n += skipped
+			start = from + lastLine(b[from:pos])
 		}
 		if i := bytes.IndexByte(b[pos:], '\n'); i >= 0 {
 			stop = pos + i
 		}
-		n += bytes.Count(b[counted:start], []byte{'\n'})
-		counted = start
 		w.line(bytes.TrimSuffix(b[start:stop], []byte{'\r'}), n)
 		from = stop + 1
-	}
-	n += bytes.Count(b[counted:], []byte{'\n'})
-	if len(b) > 0 && b[len(b)-1] != '\n' {
 		n++
+	}
+	if from < len(b) {
+		n += bytes.Count(b[from:], []byte{'\n'})
+		if b[len(b)-1] != '\n' {
+			n++
+		}
 	}
 	w.res.lines = n
 }
 
+// lastLine gives where the last line of b begins, which holds a line feed. It does what bytes.LastIndexByte does, eight bytes
+// at a time.
+func lastLine(b []byte) int {
+	const feeds, low, high = 0x0a0a0a0a0a0a0a0a, 0x7f7f7f7f7f7f7f7f, 0x8080808080808080
+	end := len(b)
+	for ; end >= wordLen; end -= wordLen {
+		x := binary.LittleEndian.Uint64(b[end-wordLen:]) ^ feeds
+		if zero := ^(x&low + low | x) & high; zero != 0 {
+			return end - bits.LeadingZeros64(zero)/8
+		}
+	}
+	return bytes.LastIndexByte(b[:end], '\n') + 1
+}
+
 // line looks at a line that is there as a whole, and holds an anchor; n is its number.
 func (w *worker) line(line []byte, n int) {
-	head := line[:min(len(line), timeReach)]
+	known := w.memory.find(line)
+	if known != nil {
+		w.repeat(known, line, n)
+		return
+	}
+	clear(w.tried)
 	w.hits = w.hits[:0]
+	head := line[:min(len(line), timeReach)]
 	if len(line) <= maxRemembered {
-		w.shortLine(line, head, n)
+		masked, timed := w.memory.mask(line)
+		if timed {
+			w.window(line, masked, 0, head, n)
+		} else {
+			w.window(line, nil, 0, head, n)
+		}
+		if !slices.ContainsFunc(w.hits, func(h hit) bool { return h.timed }) {
+			w.memory.keep(line, masked, timed, w.hits)
+		}
 	} else {
-		clear(w.tried)
 		for from := 0; from < len(line); from += hop {
 			start := max(0, from-reach)
 			w.window(line[start:min(from+hop+reach, len(line))], nil, from-start, head, n)
@@ -140,28 +162,15 @@ func (w *worker) line(line []byte, n int) {
 	}
 }
 
-// shortLine looks at a line of a single window, unless it knows it but for the times that it carries.
-func (w *worker) shortLine(line, head []byte, n int) {
-	w.masked = append(w.masked[:0], line...)
-	timed := mask(w.masked, '0')
-	h := maphash.Bytes(w.seed, w.masked)
-	known, ok := w.seen[h]
-	if ok && bytes.Equal(known.text, w.masked) {
-		w.hits = append(w.hits, known.hits...)
-		for _, h := range known.hits {
-			w.tell(h, line, head, n)
-		}
+// repeat counts what line n says, which is known but for the time that it carries.
+func (w *worker) repeat(known *remembered, line []byte, n int) {
+	if len(known.hits) == 0 {
 		return
 	}
-	clear(w.tried)
-	var masked []byte
-	if timed {
-		masked = w.masked
-	}
-	w.window(line, masked, 0, head, n)
-	if !ok && !slices.ContainsFunc(w.hits, func(h hit) bool { return h.timed }) {
-		w.seen[h] = remembered{bytes.Clone(w.masked), slices.Clone(w.hits)}
-		w.memory += len(w.masked)
+	w.res.matched++
+	at := known.when.read(line, &w.clock)
+	for _, h := range known.hits {
+		w.tell(h, line, at, n)
 	}
 }
 
@@ -194,7 +203,7 @@ func (w *worker) window(text, masked []byte, from int, head []byte, n int) {
 		}
 		if h, ok := w.try(sig, text, masked, pos); ok {
 			w.hits = append(w.hits, h)
-			w.tell(h, text, head, n)
+			w.tell(h, text, lineTime(head, text, &w.clock), n)
 		}
 	}
 }
@@ -252,8 +261,8 @@ func (w *worker) kind(sig int, fields map[string]string) *kind {
 	return k
 }
 
-// tell counts a message of line n.
-func (w *worker) tell(h hit, text, head []byte, n int) {
+// tell counts a message of line n, which carries the time at.
+func (w *worker) tell(h hit, text []byte, at time.Time, n int) {
 	k := h.kind
 	if k.turn != w.turn {
 		k.turn, k.at = w.turn, len(w.res.records)
@@ -265,13 +274,14 @@ func (w *worker) tell(h hit, text, head []byte, n int) {
 	}
 	r.count++
 	r.last = n
-	if t := lineTime(head, text); !t.IsZero() {
-		if r.from.IsZero() || t.Before(r.from) {
-			r.from = t
-		}
-		if t.After(r.to) {
-			r.to = t
-		}
+	if at.IsZero() {
+		return
+	}
+	if r.from.IsZero() || at.Before(r.from) {
+		r.from = at
+	}
+	if at.After(r.to) {
+		r.to = at
 	}
 }
 

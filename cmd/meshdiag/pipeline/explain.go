@@ -1,0 +1,272 @@
+package pipeline
+
+import (
+	"bytes"
+	"compress/gzip"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/meshdiag/meshdiag/checks"
+	"github.com/meshdiag/meshdiag/collect/logscan"
+	"github.com/meshdiag/meshdiag/diagnose"
+	"github.com/meshdiag/meshdiag/evidence"
+)
+
+const (
+	// maxUnpacked bounds what a gzip file is unpacked to. It is far beyond a day's log of a busy gateway, and takes seconds; a
+	// file made to unpack without end stops there.
+	maxUnpacked = 64 << 30
+	// maxHarmless bounds the notes on messages that tell no fault, and maxQuote the bytes of each one's text.
+	maxHarmless = 20
+	maxQuote    = 200
+)
+
+// ErrEmpty says that a text to be explained holds nothing.
+var ErrEmpty = errors.New("is empty")
+
+// Explain reads a log or an error text of any length, and says what the messages in it that the checks know tell. It asks no
+// live system, and takes the same memory for a line as for a terabyte. name is how the report calls the text; gzip is
+// unpacked. A regular file is read from where it stands, in several places at once.
+//
+// Errors: [ErrEmpty], what reading gave, and ctx's own, where it ended first.
+func Explain(ctx context.Context, name string, r io.Reader) (*diagnose.Report, error) {
+	scanner, err := logscan.New(checks.Signatures())
+	if err != nil {
+		return nil, fmt.Errorf("log signatures: %w", err)
+	}
+	src := evidence.Source{Collector: "file", Detail: name, Vantage: evidence.FromWorkload, Time: time.Now(), Pasted: true}
+	messages, stats, err := scanLog(ctx, scanner, name, r, src)
+	switch {
+	case err != nil:
+		return nil, err
+	case stats.Bytes == 0:
+		return nil, fmt.Errorf("%s %w", name, ErrEmpty)
+	}
+	entry := evidence.ArtifactFile{Name: name, Kind: "log", Note: summary(stats), Used: true}
+	engine, err := diagnose.New(diagnose.Config{Checks: checks.All(), Collectors: []diagnose.Collector{{
+		Name:     "log",
+		Provides: []evidence.Name{evidence.Artifacts.Name(), evidence.LogMessages.Name()},
+		Collect: func(_ context.Context, _ diagnose.Request, _ *evidence.View, set *evidence.Set) error {
+			evidence.Put(set, evidence.Artifacts, []evidence.ArtifactFile{entry}, src)
+			evidence.Put(set, evidence.LogMessages, messages, src)
+			return nil
+		},
+	}}})
+	if err != nil {
+		return nil, fmt.Errorf("the checks: %w", err)
+	}
+	rep, err := engine.Diagnose(ctx, diagnose.Request{}, nil)
+	if err != nil {
+		return nil, err
+	}
+	harmless := withoutCause(messages, rep.Causes)
+	rep.Notes = append(rep.Notes, harmless...)
+	if rep.Verdict == diagnose.Inconclusive {
+		rep.Headline = fmt.Sprintf("Nothing that meshdiag knows is in %s.", plural(stats.Lines, "the line read", "the %d lines read"))
+		if len(messages) > 0 {
+			rep.Headline = fmt.Sprintf("What meshdiag knows in %s tells no fault.", plural(stats.Lines, "the line read", "the %d lines read"))
+		}
+	}
+	return rep, nil
+}
+
+// scanLog scans a file in place where it can, else as it comes. It returns when ctx ends, even where a read hangs.
+func scanLog(ctx context.Context, s *logscan.Scanner, name string, r io.Reader, src evidence.Source) ([]evidence.LogMessage, logscan.Stats, error) {
+	type outcome struct {
+		messages []evidence.LogMessage
+		stats    logscan.Stats
+		err      error
+		panicked any
+	}
+	done := make(chan outcome, 1)
+	go func() {
+		var o outcome
+		defer func() {
+			o.panicked = recover()
+			done <- o
+		}()
+		o.messages, o.stats, o.err = scanNow(ctx, s, name, r, src)
+	}()
+	select {
+	case o := <-done:
+		if o.panicked != nil {
+			panic(o.panicked) // on the caller's goroutine, which may know what to do
+		}
+		return o.messages, o.stats, o.err
+	case <-ctx.Done():
+		return nil, logscan.Stats{}, fmt.Errorf("reading %s: %w", name, ctx.Err())
+	}
+}
+
+func scanNow(ctx context.Context, s *logscan.Scanner, name string, r io.Reader, src evidence.Source) ([]evidence.LogMessage, logscan.Stats, error) {
+	if f, ok := r.(*os.File); ok {
+		st, err := f.Stat()
+		if err != nil {
+			return nil, logscan.Stats{}, fmt.Errorf("reading %s: %w", name, err)
+		}
+		switch at, err := f.Seek(0, io.SeekCurrent); {
+		case st.IsDir():
+			return nil, logscan.Stats{}, fmt.Errorf("%s is a folder; a file was expected", name)
+		case st.Mode().IsRegular() && err == nil && st.Size() > at && !isGzip(f, at):
+			size := st.Size() - at
+			return s.ScanFile(ctx, io.NewSectionReader(f, at, size), size, name, src)
+		case st.Mode()&os.ModeNamedPipe != 0:
+			widen(f)
+		}
+	}
+	in, err := unpacked(&stoppable{ctx, r})
+	if err != nil {
+		return nil, logscan.Stats{}, fmt.Errorf("reading %s: %w", name, err)
+	}
+	return s.Scan(in, name, src)
+}
+
+// stoppable ends reading with ctx.
+type stoppable struct {
+	ctx context.Context
+	r   io.Reader
+}
+
+func (s *stoppable) Read(p []byte) (int, error) {
+	if err := s.ctx.Err(); err != nil {
+		return 0, fmt.Errorf("stopped: %w", err)
+	}
+	return s.r.Read(p)
+}
+
+var gzipMark = []byte{0x1f, 0x8b}
+
+func isGzip(f io.ReaderAt, at int64) bool {
+	mark := make([]byte, len(gzipMark))
+	_, err := f.ReadAt(mark, at)
+	return err == nil && bytes.Equal(mark, gzipMark)
+}
+
+// unpacked unpacks gzip, and gives any other text as it is.
+func unpacked(r io.Reader) (io.Reader, error) {
+	mark := make([]byte, len(gzipMark))
+	n, err := io.ReadFull(r, mark)
+	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
+		return nil, err
+	}
+	r = io.MultiReader(bytes.NewReader(mark[:n]), r)
+	if !bytes.Equal(mark[:n], gzipMark) {
+		return r, nil
+	}
+	z, err := gzip.NewReader(r)
+	if err != nil {
+		return nil, fmt.Errorf("gzip: %w", err)
+	}
+	return &bounded{z, maxUnpacked}, nil
+}
+
+// bounded fails where more than left bytes come.
+type bounded struct {
+	r    io.Reader
+	left int64
+}
+
+func (b *bounded) Read(p []byte) (int, error) {
+	n, err := b.r.Read(p)
+	if b.left -= int64(n); b.left < 0 {
+		return 0, fmt.Errorf("gzip: it unpacks to more than %d GiB", int64(maxUnpacked)>>30)
+	}
+	if errors.Is(err, io.ErrUnexpectedEOF) {
+		// Else the scan would take it for the end of the text.
+		err = errors.New("gzip: it ends in the middle (cut off?)")
+	}
+	return n, err
+}
+
+func summary(s logscan.Stats) string {
+	out := fmt.Sprintf("no known message in %s", plural(s.Lines, "1 line", "%d lines"))
+	if s.Matched > 0 {
+		out = fmt.Sprintf("%s with a known message, of %d", plural(s.Matched, "1 line", "%d lines"), s.Lines)
+	}
+	if s.Dropped > 0 {
+		out += fmt.Sprintf("; %s of further messages left out", plural(s.Dropped, "1 occurrence", "%d occurrences"))
+	}
+	return out
+}
+
+func plural(n int, one, many string) string {
+	if n == 1 {
+		return one
+	}
+	return fmt.Sprintf(many, n)
+}
+
+// withoutCause tells of the messages whose signature no cause rests on: the reader sees that they were recognised, and
+// found harmless.
+func withoutCause(messages []evidence.LogMessage, causes []diagnose.Finding) []string {
+	meaning := map[string]string{}
+	for _, s := range checks.Signatures() {
+		meaning[s.ID] = s.Meaning
+	}
+	cited := map[string]bool{}
+	for _, c := range causes {
+		for _, x := range c.Evidence {
+			cited[x.Source.Detail] = true
+		}
+	}
+	var order []string
+	by := map[string][]evidence.LogMessage{}
+	for _, m := range messages {
+		if by[m.Signature] == nil {
+			order = append(order, m.Signature)
+		}
+		by[m.Signature] = append(by[m.Signature], m)
+	}
+	var out []string
+	for _, id := range order {
+		if slices.ContainsFunc(by[id], func(m evidence.LogMessage) bool { return cited[m.Source.Detail] }) {
+			continue
+		}
+		if len(out) == maxHarmless {
+			out = append(out, "more known messages that tell no fault are not listed")
+			break
+		}
+		out = append(out, note(id, meaning[id], by[id]))
+	}
+	return out
+}
+
+// note tells of one signature's messages, of which there is at least one.
+func note(id, meaning string, l []evidence.LogMessage) string {
+	first, count, last, from, to := l[0], 0, 0, time.Time{}, time.Time{}
+	for _, m := range l {
+		count += m.Count
+		last = max(last, m.LastLine)
+		if from.IsZero() || !m.First.IsZero() && m.First.Before(from) {
+			from = m.First
+		}
+		if m.Last.After(to) {
+			to = m.Last
+		}
+	}
+	var b strings.Builder
+	fmt.Fprintf(&b, "known, and no fault as it stands here: %s (%s), ", meaning, id)
+	if count == 1 {
+		fmt.Fprintf(&b, "on line %d", first.Line)
+	} else {
+		fmt.Fprintf(&b, "%d times, lines %d to %d", count, first.Line, last)
+	}
+	if !from.IsZero() {
+		fmt.Fprintf(&b, ", %s", from.Format(time.RFC3339))
+		if !to.Equal(from) {
+			fmt.Fprintf(&b, " to %s", to.Format(time.RFC3339))
+		}
+	}
+	text := first.Text
+	if len(text) > maxQuote {
+		text = "…" + strings.ToValidUTF8(text[len(text)-maxQuote:], "") // a line begins with what the logger adds
+	}
+	fmt.Fprintf(&b, "; first: %s", text)
+	return b.String()
+}
