@@ -91,11 +91,14 @@ type Result struct {
 
 // Limits of one evaluation.
 const (
-	// maxSteps is how many rules are looked at: rule sets may jump so that their number grows exponentially. A second or so.
-	maxSteps = 20_000_000
+	// maxSteps is how many rules are looked at: rule sets may jump so that their number grows exponentially. Half a second
+	// or so, and twenty times what the largest set that is read holds.
+	maxSteps = 5_000_000
 	// maxWays is how many combinations of what isn't known are walked: eight doubts, all of which matter. Beyond, the answer
 	// would be Unknown anyhow.
 	maxWays = 256
+	// maxDoubts is how many doubts one way may meet: each costs at least a walk.
+	maxDoubts = 128
 	// maxDepth is how deep jumps may nest; the nft backend takes 16, and no sane legacy set comes near.
 	maxDepth = 128
 	// maxTrace and maxWhy keep a result readable.

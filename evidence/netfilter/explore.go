@@ -38,18 +38,26 @@ type way struct {
 // for the first doubt that makes one.
 func (e *explorer) explore(given []bool) way {
 	if e.ways++; e.ways > maxWays {
-		return way{why: []string{"more is in doubt than can be walked through"}}
+		return way{why: []string{tooMuch}}
 	}
-	w := e.walk(given)
+	return e.compare(given, e.walk(given))
+}
+
+const tooMuch = "more is in doubt than can be walked through"
+
+// compare takes a walk whose further doubts were answered as is likely, and walks where they are answered otherwise.
+func (e *explorer) compare(given []bool, w way) way {
 	if len(w.doubts) <= len(given) {
 		return w
 	}
 	d := w.doubts[len(given)]
-	a := e.explore(append(slices.Clone(given), d.likely))
-	if a.out.Verdict == Unknown && a.asShown == nil && e.ways >= maxWays {
-		return a
+	a := e.compare(append(slices.Clone(given), d.likely), w)
+	var b way
+	if len(w.doubts) > maxDoubts {
+		b.why = []string{tooMuch}
+	} else {
+		b = e.explore(append(slices.Clone(given), !d.likely))
 	}
-	b := e.explore(append(slices.Clone(given), !d.likely))
 	if a.out.Verdict != Unknown && a.out == b.out {
 		a.assumed = merge(a.assumed, b.assumed)
 		return a

@@ -157,6 +157,8 @@ func (p *parser) line(raw string) {
 	case p.braces > 0:
 		p.braces += strings.Count(line, "{") - strings.Count(line, "}")
 	case line == "":
+	case line[0] == '-' || line[0] == '[' && appendLine.MatchString(line):
+		p.change(line)
 	case nftTable.MatchString(line):
 		p.end()
 		m := nftTable.FindStringSubmatch(line)
@@ -182,9 +184,7 @@ func (p *parser) line(raw string) {
 		p.listed(line)
 	case listedHead.MatchString(raw) && p.cur != nil:
 		p.cur.verbose = p.cur.verbose || strings.Contains(raw, "pkts")
-	case p.cur != nil && p.cur.chain != nil && line[0] != '-' && p.cur.table.Form < Commands && p.listedRule(raw):
-	case line[0] == '-' || appendLine.MatchString(line):
-		p.change(line)
+	case p.cur != nil && p.cur.chain != nil && p.cur.table.Form < Commands && p.listedRule(raw):
 	case p.command(line):
 	case line[0] == '#':
 	default:
@@ -321,6 +321,10 @@ func (p *parser) commandsSection(policyOf string) *section {
 }
 
 func (p *parser) change(line string) {
+	if strings.HasPrefix(line, "-A ") {
+		p.addRule(line)
+		return
+	}
 	if m := basePolicy.FindStringSubmatch(line); m != nil {
 		c := p.commandsSection(m[1]).table.chain(m[1])
 		c.Policy, c.declared = m[2], true
@@ -332,6 +336,10 @@ func (p *parser) change(line string) {
 		s.behind = true
 		return
 	}
+	p.addRule(line)
+}
+
+func (p *parser) addRule(line string) {
 	m := appendLine.FindStringSubmatch(line)
 	if m == nil {
 		p.bad(line, errors.New("a rule (-A), a chain (-N) or a policy (-P) was expected"))

@@ -269,23 +269,31 @@ func (w *walk) chain(t *Table, c *Chain, from *Step) fate {
 		if w.explorer.steps++; w.explorer.steps > maxSteps {
 			return w.fail(fmt.Sprintf("more than %d rules would have to be looked at", maxSteps))
 		}
-		step := Step{t.Family, t.Name, t.Backend, c.Name, r.Number, r.Line, r.Text}
-		if !w.matches(r, &step) {
+		if len(w.doubts) > maxDoubts {
+			w.decided = stepOf(t, c, r)
+			return w.fail(tooMuch)
+		}
+		if !w.matches(t, c, r) {
 			continue
 		}
-		w.mark(step)
+		step := stepOf(t, c, r)
+		w.mark(*step)
 		if r.action.kind == actReturn || r.action.kind == actAccept {
-			w.last = &step
+			w.last = step
 		}
-		if f, done := w.act(t, r, &step); done {
+		if f, done := w.act(t, r, step); done {
 			return f
 		}
 	}
 	return fateReturn
 }
 
+func stepOf(t *Table, c *Chain, r *Rule) *Step {
+	return &Step{t.Family, t.Name, t.Backend, c.Name, r.Number, r.Line, r.Text}
+}
+
 // matches asks a rule's conditions: first those that can be answered, and the others only if it matters.
-func (w *walk) matches(r *Rule, step *Step) bool {
+func (w *walk) matches(t *Table, ch *Chain, r *Rule) bool {
 	var open []condition
 	for _, c := range r.conditions {
 		switch a := c.test.ask(w.p); {
@@ -297,6 +305,10 @@ func (w *walk) matches(r *Rule, step *Step) bool {
 	}
 	if r.action.kind == actNone {
 		return len(open) == 0
+	}
+	step := &Step{}
+	if len(open) > 0 || r.hidden {
+		step = stepOf(t, ch, r)
 	}
 	for _, c := range open {
 		if w.choose(w.key(c), doubt{why: w.whyOpen(r, c, step), rule: step}) == c.neg {
