@@ -59,7 +59,7 @@ type Dump struct {
 }
 
 // Knows says whether the dump has this section whole, so that what isn't in it isn't in the proxy. A dump taken with
-// ?resource= or ?name_regex=, without ?include_eds, or cut off doesn't.
+// ?resource=, without ?include_eds, cut off, or with values of wrong types doesn't.
 func (d *Dump) Knows(s Section) bool { return d.sections[s] }
 
 // Has says whether the dump has anything of this section.

@@ -104,6 +104,7 @@ func (p *parser) config() {
 	var lone entry
 	var seen []Section
 	static := false
+	wrong := p.wrong
 	ok := p.object(func(key string) {
 		switch at, isList := containers[key]; {
 		case key == "@type":
@@ -137,7 +138,7 @@ func (p *parser) config() {
 		return
 	}
 	for _, s := range seen {
-		p.d.sections[s] = !p.full
+		p.d.sections[s] = !p.full && p.wrong == wrong
 	}
 }
 

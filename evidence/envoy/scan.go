@@ -67,6 +67,7 @@ type cursor struct {
 	nesting  []byte
 	scratch  []byte
 	camel    bool // a field's name was in camelCase
+	wrong    int  // values passed over for their type
 }
 
 type step struct {
@@ -161,6 +162,7 @@ func (c *cursor) expects(what string) {
 		found = "a number"
 	}
 	if k != 'n' && c.err == nil {
+		c.wrong++
 		c.problem("expected " + what + ", found " + found)
 	}
 	c.skip()

@@ -18,7 +18,6 @@ const (
 type leg struct {
 	hops    []Hop
 	missing *Hop
-	section Section // of the missing hop
 	unknown *Undecided
 	hosts   []HostState
 	notes   []string
