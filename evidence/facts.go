@@ -47,6 +47,8 @@ type ArtifactFile struct {
 	Kind string // "envoy-bootstrap", "csds", "log", …; empty where it wasn't recognised or can't be read
 	Note string // what was made of it ("3 clients"), or why it couldn't be used
 	Used bool
+	// Broken is the kind that it clearly is of where it can't be read.
+	Broken string
 }
 
 // EndpointHealth is one endpoint's health as a backend service's getHealth tells it.
@@ -398,6 +400,10 @@ type Bootstrap struct {
 	V2Places  []string          // fields that name the v2 transport or v2 type URLs: "dynamic_resources.ads_config.transport_api_version"
 	Servers   []string          // control planes it names, host:port
 	UserAgent string            // user_agent_version or the like, where it says one
+	// Authorities are those that a gRPC bootstrap names, sorted.
+	Authorities []string
+	// Problems are why a gRPC client can't start from it, "xds_servers is missing"; none where it can.
+	Problems []string
 	// Placeholders are fields that still hold a template's text.
 	Placeholders []Placeholder
 	Source       Source

@@ -143,7 +143,7 @@ func (in *input) one(data []byte, text bool) (entry evidence.ArtifactFile) {
 	}()
 	o := in.read(data, text)
 	log.Debug("file read", "file", in.name, "bytes", len(data), "kind", o.kind, "used", o.used, "note", o.note)
-	return evidence.ArtifactFile{Name: in.name, Kind: o.kind, Note: o.note, Used: o.used}
+	return evidence.ArtifactFile{Name: in.name, Kind: o.kind, Note: o.note, Used: o.used, Broken: o.broken}
 }
 
 // input is one file being read.
@@ -168,9 +168,10 @@ func (in *input) source(v evidence.Vantage, where string) evidence.Source {
 
 // outcome is what became of a file, or of one document in it.
 type outcome struct {
-	kind string // empty unless used
-	note string
-	used bool
+	kind   string // empty unless used
+	note   string
+	used   bool
+	broken string // the kind, where it is clear and the document can't be read
 }
 
 func used(kind, format string, a ...any) outcome {
@@ -185,5 +186,7 @@ func (in *input) broken(k kind, err error) outcome {
 	for _, f := range k.facts {
 		in.set.Fail(f, in.source(k.vantage, ""), fmt.Errorf("%s: %w", in.name, err))
 	}
-	return unused("%v", err)
+	o := unused("%v", err)
+	o.broken = k.name
+	return o
 }

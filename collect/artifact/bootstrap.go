@@ -64,6 +64,9 @@ func bootstrapNote(b evidence.Bootstrap) string {
 	if n := len(b.V2Places); n > 0 {
 		note += ", " + count(n, "field") + " of xDS v2"
 	}
+	if len(b.Problems) > 0 {
+		note += "; no gRPC client can start from it: " + b.Problems[0]
+	}
 	return note
 }
 
@@ -162,37 +165,6 @@ func isV2(v value) bool {
 	}
 	s, ok := v.v.(string)
 	return ok && v2Type.MatchString(s)
-}
-
-// readGRPC reads a bootstrap of proxyless gRPC (gRFC A27 and its later fields).
-func readGRPC(v value) evidence.Bootstrap {
-	b := evidence.Bootstrap{Kind: evidence.GRPCBootstrap}
-	places := &placeholders{}
-	readNode(v.get("node"), &b, places)
-	servers := func(l value, ours bool) {
-		for _, s := range l.list() {
-			uri := s.get("server_uri")
-			places.check(uri)
-			for _, f := range s.get("server_features").list() {
-				if ours && f.scalar() == "xds_v3" {
-					b.Transport = evidence.TransportV3
-				}
-			}
-			if ours {
-				addServer(&b, uri.str())
-			}
-		}
-	}
-	servers(v.get("xds_servers"), true)
-	// An authority's own servers are asked for that authority's resources alone, so they aren't the mesh's control plane.
-	for _, a := range v.get("authorities").fields() {
-		servers(a.get("xds_servers"), false)
-		places.check(a.get("client_listener_resource_name_template"))
-	}
-	places.check(v.get("client_default_listener_resource_name_template"))
-	places.check(v.get("server_listener_resource_name_template"))
-	b.Placeholders = places.found
-	return b
 }
 
 // readNode reads envoy.config.core.v3.Node. Of the metadata, values that aren't scalars are kept as JSON.

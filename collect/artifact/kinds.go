@@ -138,7 +138,7 @@ func (m fields) identify() string {
 		return "envoy-config-dump"
 	case m.csds():
 		return "csds"
-	case m.has("xds_servers") || m.has("client_default_listener_resource_name_template") && m.has("node"):
+	case m.has("xds_servers") || m.has("node") && m.has("client_default_listener_resource_name_template", "authorities", "certificate_providers"):
 		return "grpc-bootstrap"
 	case m.envoyBootstrap():
 		return "envoy-bootstrap"

@@ -58,7 +58,7 @@ func TestRecognised(t *testing.T) {
 		{"Envoy, node alone", "node:\n  id: projects/1/networks/n/nodes/x\n", "envoy-bootstrap", "node id in the file"},
 		{"Envoy, node with metadata alone", "node:\n  metadata: {TRAFFICDIRECTOR_NETWORK_NAME: n}\n", "envoy-bootstrap", "no node id in the file"},
 		{"CRLF and byte order mark", "\xef\xbb\xbf" + strings.ReplaceAll(envoyYAML, "\n", "\r\n"), "envoy-bootstrap", "node id in the file"},
-		{"gRPC", `{"xds_servers":[{"server_uri":"trafficdirector.googleapis.com:443"}],"node":{"id":"x"}}`, "grpc-bootstrap", "node id in the file"},
+		{"gRPC", `{"xds_servers":[{"server_uri":"trafficdirector.googleapis.com:443","channel_creds":[{"type":"google_default"}]}],"node":{"id":"x"}}`, "grpc-bootstrap", "node id in the file"},
 		{"sidecar.env", "# comment\nexport VPC_NETWORK_NAME='default'\nGCP_PROJECT_NUMBER='1'\nENVOY_PORT='15001'\n", "sidecar-env", "6 variables"},
 		{"CSDS response", `{"config":[` + client + `]}`, "csds", "1 client with 1 resource"},
 		{"CSDS client", client, "csds", "1 client with 1 resource"},
