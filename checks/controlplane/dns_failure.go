@@ -25,11 +25,11 @@ var DNSFailure = diagnose.Check{
 		Remedy: []diagnose.Step{
 			{Text: "Ask again from the workload.", Command: "dig +noall +comments +answer {{host}}"},
 			{If: "zone_suspect", Text: "See whether a private zone for googleapis.com hides the name; it needs a record for {{host}}, or a CNAME *.googleapis.com to private.googleapis.com or restricted.googleapis.com.",
-				Command: "gcloud dns managed-zones list --project={{project}} --filter='dnsName~googleapis' --format='table(name,dnsName,visibility,privateVisibilityConfig.networks[].networkUrl)'"},
+				Command: "gcloud dns managed-zones list --project={{project}} --filter='dnsName~googleapis' --format='yaml(name,dnsName,visibility,privateVisibilityConfig)'"},
 			{If: "resolver_suspect", Text: "See whether the network's queries are sent to a server of your own, and whether that server answers.",
 				Command: "gcloud dns policies list --project={{project}}"},
 			{If: "resolver_suspect", Text: "See whether a firewall or route keeps port 53, UDP and TCP, from that server; Cloud DNS forwards from 35.199.192.0/19.",
-				Command: "gcloud compute firewall-rules list --project={{project}} --format='table(name,network,direction,priority,denied[].map().firewall_rule().list(),sourceRanges.list())'"},
+				Command: "gcloud compute firewall-rules list --project={{project}} --format='yaml(name,network,direction,priority,denied,sourceRanges)'"},
 		},
 		References: []string{
 			"https://cloud.google.com/vpc/docs/configure-private-google-access#config-domain",

@@ -31,7 +31,7 @@ var TCPBlocked = diagnose.Check{
 			{If: "refused", Text: "It was refused: look for a proxy or firewall that answers in the control plane's place (an egress proxy, a service mesh that intercepts this machine's traffic, an entry in /etc/hosts).",
 				Command: "getent ahosts {{host}}"},
 			{If: "silent", Text: "See which egress rules deny; one that allows tcp:443 to the address needs a smaller priority number than they have.",
-				Command: "gcloud compute firewall-rules list --project={{project}} --filter='direction=EGRESS' --format='table(name,network,priority,destinationRanges.list(),allowed[].map().firewall_rule().list(),denied[].map().firewall_rule().list())'"},
+				Command: "gcloud compute firewall-rules list --project={{project}} --filter='direction=EGRESS' --format='yaml(name,network,priority,destinationRanges,allowed,denied)'"},
 			{If: "unrouted", Text: "See whether a route to the default internet gateway covers the address (0.0.0.0/0, or 199.36.153.8/30 and 199.36.153.4/30 for the private and restricted addresses).",
 				Command: "gcloud compute routes list --project={{project}} --filter='nextHopGateway~default-internet-gateway' --format='table(name,network,destRange,priority)'"},
 			{If: "unrouted", Text: "VMs without an external address need Private Google Access on their subnet.",
