@@ -187,7 +187,11 @@ func shutOut(req diagnose.Request, on []evidence.ForwardingRule, nodes []labelle
 		rule = fmt.Sprintf("none of the %d rules on network %s", len(on), quote(n.network))
 	}
 	wants, first := asksFor(r, n.Metadata)
-	c := diagnose.Cause{Subject: n.Subject, Key: n.Key, Confidence: diagnose.Confirmed, Params: n.params()}
+	confidence := diagnose.Confirmed
+	if n.File == "" {
+		confidence = diagnose.Likely // the control plane may show less of a node's metadata than the node sent
+	}
+	c := diagnose.Cause{Subject: n.Subject, Key: n.Key, Confidence: confidence, Params: n.params()}
 	c.Params["rule"], c.Params["label"], c.Params["value"] = r.Name, first.Name, first.Value
 	c.Params["network"], c.Params["project"] = n.network, projectParam(req, on, []identity{n.identity})
 	who := n.Subject
