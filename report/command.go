@@ -26,18 +26,31 @@ func command(s string, width int) []string {
 	fits := func(p string) bool { return line == "" || indent+columns(line)+1+columns(p) <= width-2 }
 	all := parts(s)
 	for i, p := range all {
+		if hang+columns(p) > width-2 {
+			for _, w := range words(p) { // a flag with too much behind it: between its words, then
+				if !fits(w) {
+					next()
+				}
+				line = joined(line, w)
+			}
+			continue
+		}
 		switch {
 		case operator(p) && !fits(one(all[i:])):
 			next() // what a pipe or && leads to stands together where it can
-		case !fits(p) && hang+columns(p) <= width-2:
-			next() // a part that is too long by itself gains nothing from a line of its own
+		case !fits(p):
+			next()
 		}
-		if line != "" {
-			line += " "
-		}
-		line += p
+		line = joined(line, p)
 	}
 	return append(out, strings.Repeat(" ", indent)+line)
+}
+
+func joined(line, p string) string {
+	if line == "" {
+		return p
+	}
+	return line + " " + p
 }
 
 // operator says whether a part begins with a pipe, && or ||.
@@ -54,7 +67,15 @@ func one(l []string) string {
 
 // parts cuts a command where a line may end: it follows the shell's quotes, and $( ), ( ) and ${ } in them, and cuts only
 // outside of all.
-func parts(s string) []string {
+func parts(s string) []string { return cut(s, breaks) }
+
+// words cuts between any two words.
+func words(s string) []string {
+	return cut(s, func(rest string) bool { return rest != "" && rest[0] != ' ' })
+}
+
+// cut cuts a command before what may begin a line.
+func cut(s string, begins func(rest string) bool) []string {
 	var out []string
 	var open []byte // what is open: '"', '(' or '{'
 	start := 0
@@ -84,7 +105,7 @@ func parts(s string) []string {
 			open = append(open, c)
 		case c == '#' && i > 0 && s[i-1] == ' ':
 			return append(out, s[start:]) // a comment goes to the line's end
-		case c == ' ' && len(open) == 0 && i > start && breaks(s[i+1:]):
+		case c == ' ' && len(open) == 0 && i > start && begins(s[i+1:]):
 			out = append(out, strings.TrimRight(s[start:i], " "))
 			start = i + 1
 		}

@@ -10,6 +10,7 @@ import (
 	"mime"
 	"net/http"
 	"net/url"
+	"reflect"
 	"regexp"
 	"strings"
 
@@ -337,6 +338,11 @@ func (jsonMarshaler) Marshal(v any) ([]byte, error) {
 }
 
 func (jsonMarshaler) Unmarshal(data []byte, v any) error {
+	if p := reflect.ValueOf(v); p.Kind() == reflect.Pointer && p.Elem().Kind() == reflect.Pointer && p.Elem().IsNil() {
+		// A body that is one field of the request: the gateway hands in where that message is to be.
+		p.Elem().Set(reflect.New(p.Elem().Type().Elem()))
+		v = p.Elem().Interface()
+	}
 	m, ok := v.(proto.Message)
 	if !ok {
 		return fmt.Errorf("%T is not a message", v)

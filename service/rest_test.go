@@ -49,9 +49,9 @@ func TestRESTRefusals(t *testing.T) {
 		{name: "artifact of no known kind", method: "POST", path: "/v1:diagnose", body: `{"artifacts":[{"name":"x.bin","text":"nonsense"}]}`, code: 400, status: "INVALID_ARGUMENT", reason: "INVALID_FIELD", says: "x.bin", field: "artifacts[0]"},
 		{name: "text of no known kind", method: "POST", path: "/v1:explain", body: `{"text":"nonsense"}`, code: 400, status: "INVALID_ARGUMENT", reason: "INVALID_FIELD", field: "text"},
 		{name: "no text", method: "POST", path: "/v1:explain", body: `{}`, code: 400, status: "INVALID_ARGUMENT", reason: "INVALID_FIELD", field: "text"},
-		{name: "stream without request", method: "POST", path: "/v1:streamDiagnose", body: `{}`, code: 400, status: "INVALID_ARGUMENT", reason: "INVALID_FIELD", field: "request"},
-		{name: "stream's field", method: "POST", path: "/v1:streamDiagnose", body: `{"request":{"target":{"network":"x"}}}`, code: 400, status: "INVALID_ARGUMENT", reason: "INVALID_FIELD", field: "request.target.project"},
-		{name: "stream's unknown field", method: "POST", path: "/v1:streamDiagnose", body: `{"target":{}}`, code: 400, status: "INVALID_ARGUMENT", reason: "INVALID_JSON", field: "target"},
+		{name: "stream without target", method: "POST", path: "/v1:streamDiagnose", body: `{}`, code: 400, status: "INVALID_ARGUMENT", reason: "INVALID_FIELD", says: "at least one artifact"},
+		{name: "stream's field", method: "POST", path: "/v1:streamDiagnose", body: `{"target":{"network":"x"}}`, code: 400, status: "INVALID_ARGUMENT", reason: "INVALID_FIELD", field: "request.target.project"},
+		{name: "stream's unknown field", method: "POST", path: "/v1:streamDiagnose", body: `{"request":{}}`, code: 400, status: "INVALID_ARGUMENT", reason: "INVALID_JSON", field: "request"},
 
 		{name: "curl's default type", method: "POST", path: "/v1:diagnose", body: good, headers: []string{"Content-Type", "application/x-www-form-urlencoded"}, code: 415, status: "INVALID_ARGUMENT", reason: "UNSUPPORTED_CONTENT_TYPE", says: "-H 'Content-Type: application/json'"},
 		{name: "no type", method: "POST", path: "/v1:diagnose", body: good, headers: []string{"Content-Type", "-"}, code: 415, status: "INVALID_ARGUMENT", reason: "UNSUPPORTED_CONTENT_TYPE", says: "none"},
@@ -92,7 +92,7 @@ func TestRESTRefusals(t *testing.T) {
 
 		{name: "a name that was made to mean this machine", method: "GET", path: "/v1/checks", headers: []string{"Host", "evil.example.com:7443"}, code: 403, status: "PERMISSION_DENIED", reason: "FOREIGN_HOST", says: "evil.example.com"},
 		{name: "panic", method: "POST", path: "/v1:diagnose", body: `{"target":{"project":"panic-project","network":"x"}}`, code: 500, status: "INTERNAL", reason: "INTERNAL"},
-		{name: "panic in a stream", method: "POST", path: "/v1:streamDiagnose", body: `{"request":{"target":{"project":"panic-project","network":"x"}}}`, code: 500, status: "INTERNAL", reason: "INTERNAL"},
+		{name: "panic in a stream", method: "POST", path: "/v1:streamDiagnose", body: `{"target":{"project":"panic-project","network":"x"}}`, code: 500, status: "INTERNAL", reason: "INTERNAL"},
 	}
 	for _, row := range rows {
 		t.Run(row.name, func(t *testing.T) {
@@ -217,7 +217,7 @@ func TestRequestIDs(t *testing.T) {
 
 func TestRESTStream(t *testing.T) {
 	r := start(t)
-	a := r.do(t, "POST", "/v1:streamDiagnose", `{"request":`+good+`}`)
+	a := r.do(t, "POST", "/v1:streamDiagnose", good)
 	if a.code != 200 || a.header.Get("Content-Type") != "application/x-ndjson" {
 		t.Fatalf("%d %v %s", a.code, a.header, a.body)
 	}
@@ -251,7 +251,7 @@ func TestRESTStream(t *testing.T) {
 // An error after the first event comes as the last line, in the shape of every other error.
 func TestRESTStreamErrorInside(t *testing.T) {
 	r := start(t)
-	a := r.do(t, "POST", "/v1:streamDiagnose", `{"request":{"artifacts":[{"name":"x.bin","text":"nonsense"}]}}`)
+	a := r.do(t, "POST", "/v1:streamDiagnose", `{"artifacts":[{"name":"x.bin","text":"nonsense"}]}`)
 	lines := strings.Split(strings.TrimSpace(a.body), "\n")
 	if a.code != 200 || len(lines) < 2 {
 		t.Fatalf("%d %s", a.code, a.body)

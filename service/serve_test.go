@@ -193,7 +193,7 @@ func TestDrainWaits(t *testing.T) {
 	<-r.world.gate.entered
 	rest := make(chan answer, 1)
 	go func() {
-		rest <- r.do(t, "POST", "/v1:streamDiagnose", `{"request":{"target":{"project":"gate-project","network":"default"}}}`)
+		rest <- r.do(t, "POST", "/v1:streamDiagnose", `{"target":{"project":"gate-project","network":"default"}}`)
 	}()
 	<-r.world.gate.entered
 

@@ -187,7 +187,11 @@ func shutOut(req diagnose.Request, on []evidence.ForwardingRule, nodes []labelle
 		rule = fmt.Sprintf("none of the %d rules on network %s", len(on), quote(n.network))
 	}
 	wants, first := asksFor(r, n.Metadata)
-	c := diagnose.Cause{Subject: n.Subject, Key: n.Key, Confidence: diagnose.Confirmed, Params: n.params()}
+	confidence := diagnose.Confirmed
+	if n.File == "" {
+		confidence = diagnose.Likely // the control plane may show less of a node's metadata than the node sent
+	}
+	c := diagnose.Cause{Subject: n.Subject, Key: n.Key, Confidence: confidence, Params: n.params()}
 	c.Params["rule"], c.Params["label"], c.Params["value"] = r.Name, first.Name, first.Value
 	c.Params["network"], c.Params["project"] = n.network, projectParam(req, on, []identity{n.identity})
 	who := n.Subject
@@ -214,15 +218,18 @@ func shutOut(req diagnose.Request, on []evidence.ForwardingRule, nodes []labelle
 	return c
 }
 
-// asksFor tells a rule's filters, and gives the first label that a node lacks.
+// asksFor tells a rule's filters, and gives a label that a node lacks: one that it has with another value, where there is
+// such a one, as a wrong value is likelier than a label nobody thought of.
 func asksFor(r evidence.ForwardingRule, metadata map[string]string) (text string, first evidence.Label) {
 	var all []string
+	other := false // first is there, with another value
 	for _, f := range r.MetadataFilters {
 		var labels []string
 		for _, l := range f.Labels {
 			labels = append(labels, l.Name+"="+l.Value)
-			if v, ok := metadata[l.Name]; first.Name == "" && (!ok || v != l.Value) {
-				first = l
+			v, has := metadata[l.Name]
+			if (!has || v != l.Value) && (first.Name == "" || (has && !other)) {
+				first, other = l, has
 			}
 		}
 		all = append(all, f.Match+" of "+few(quoted(labels)))

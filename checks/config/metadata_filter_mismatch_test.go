@@ -50,6 +50,11 @@ func TestMetadataFilterMismatch(t *testing.T) {
 			}},
 		},
 		{
+			Name: "a wrong value is named before a label that isn't there", Request: onNetwork,
+			Put:  puts(rules(rule("web", network, filter("MATCH_ANY", "canary", "true", "env", "prod"))), boots(boot(meta("env", "staging")))),
+			Want: []checkstest.Want{{Params: map[string]string{"label": "env", "value": "prod"}}},
+		},
+		{
 			Name: "MATCH_ANY, none", Request: onNetwork, Put: puts(rules(anyOf), clients(client("a", "app", "other"))),
 			Want: []checkstest.Want{{Key: "nodes/projects/" + projectNumber + "/networks/mesh-vpc/nodes/a", Excerpt: `"app2" not there`}},
 		},

@@ -18,6 +18,15 @@ var NetworkMismatch = diagnose.Check{
 			"network matches. Proxies of a Mesh or of a Gateway scope (mesh: or scope: in the node id) take no forwarding rules.",
 		Remedy: append([]diagnose.Step{
 			{
+				If:      "ask_again",
+				Text:    "The proxy given is on {{ask_again}}, and so are the rules: ask again about that network",
+				Command: "meshdiag diagnose --project={{project}} --network={{ask_again}}",
+			},
+			{
+				If:   "move",
+				Text: "Or, if {{move}} is to get the configuration of {{rules_network}}, correct the network in its bootstrap, and restart it: it leaves {{ask_again}} then",
+			},
+			{
 				If:      "envoy",
 				Text:    "In {{envoy}}, write the network {{rules_network}} into TRAFFICDIRECTOR_NETWORK_NAME and into the networks/ part of node.id, and restart Envoy",
 				Command: "grep -nE 'TRAFFICDIRECTOR_NETWORK_NAME|/networks/' {{envoy}}",
@@ -36,11 +45,6 @@ var NetworkMismatch = diagnose.Check{
 				If:      "instance",
 				Text:    "A VM made with --service-proxy takes the network from its template: see which one it has, and make a new template with --service-proxy=enabled,network={{rules_network}}",
 				Command: `gcloud compute instances describe {{instance}} --zone={{zone}} --project={{project}} --flatten="metadata[gce-service-proxy]"`,
-			},
-			{
-				If:      "ask_again",
-				Text:    "The proxy given is on {{ask_again}}, and so are the rules: ask again about that network",
-				Command: "meshdiag diagnose --project={{project}} --network={{ask_again}}",
 			},
 			{
 				Unless:  "file",
@@ -154,9 +158,7 @@ func (m *mismatch) target(asked claim, who []identity) {
 			c.Summary = fmt.Sprintf("Network %s was asked about, and no forwarding rule is on it; the rules and %s are on network %s.",
 				quote(asked.Value), p.Subject, quote(at.Value))
 			c.Evidence = append(c.Evidence, p.exhibit(at))
-			for _, k := range []string{"http_proxy", "grpc_proxy", "tcp_proxy"} {
-				delete(c.Params, k)
-			}
+			withoutCopy(c.Params)
 			break
 		}
 	}
@@ -176,11 +178,14 @@ func (m *mismatch) proxy(asked claim, p identity) {
 		m.add(c, p, at)
 	case requested && len(m.rules.on(asked.Value)) > 0 && len(m.rules.on(at.Value)) > 0:
 		c := m.cause(at.Value, p.Key)
-		c.Subject, c.Confidence = p.Subject, diagnose.Likely
-		c.Params["rules_network"] = asked.Value
+		// Both networks have rules: the proxy may be in order, and the question off. Nothing is to be rewritten before that is known.
+		c.Subject, c.Confidence, c.Severity = p.Subject, diagnose.Likely, diagnose.Degrading
+		c.Params["rules_network"], c.Params["ask_again"], c.Params["move"] = asked.Value, at.Value, p.Subject
+		withoutCopy(c.Params)
 		c.Summary = fmt.Sprintf("%s names network %s, not %s that was asked about: it gets the configuration of %s.",
 			p.Subject, quote(at.Value), quote(asked.Value), quote(at.Value))
-		m.add(c, p, at)
+		c.Evidence = append([]diagnose.Exhibit{p.exhibit(at)}, c.Evidence...)
+		m.causes = append(m.causes, c)
 		return
 	}
 	for _, other := range p.Places[1:] {
@@ -194,6 +199,13 @@ func (m *mismatch) proxy(asked claim, p identity) {
 			p.Subject, quote(at.Value), at.Field, quote(other.Value), other.Field)
 		m.add(c, p, at)
 		return
+	}
+}
+
+// withoutCopy leaves out the steps of copyRule.
+func withoutCopy(params map[string]string) {
+	for _, k := range []string{"http_proxy", "grpc_proxy", "tcp_proxy"} {
+		delete(params, k)
 	}
 }
 

@@ -39,7 +39,7 @@ func TestNetworkMismatch(t *testing.T) {
 		{
 			Name: "the bootstrap's network has rules of its own", Request: onNetwork,
 			Put:  puts(rules(rule("web", network), old), boots(boot(onSegment("mesh-vpc-old")))),
-			Want: []checkstest.Want{{Subject: "bootstrap envoy.yaml", Summary: `not "mesh-vpc" that was asked about`, Confidence: diagnose.Likely}},
+			Want: []checkstest.Want{{Subject: "bootstrap envoy.yaml", Summary: `not "mesh-vpc" that was asked about`, Confidence: diagnose.Likely, Severity: diagnose.Degrading, Params: map[string]string{"ask_again": "mesh-vpc-old"}}},
 		},
 		{
 			Name: "the proxy and the rules agree, the question is off", Request: onNetwork,

@@ -20,28 +20,28 @@ var NotFoundLogged = diagnose.Check{
 		Quiet: "Where the forwarding rules or Meshes are known and hold what the message says is missing, the message is of the past, or a more exact check speaks.",
 		Remedy: []diagnose.Step{
 			{
-				If: "network", Text: "1. Is there a forwarding rule with INTERNAL_SELF_MANAGED in the project, on network {{network}}? Compare letter by letter",
+				If: "network", Text: "Is there a forwarding rule with INTERNAL_SELF_MANAGED in the project, on network {{network}}? Compare letter by letter",
 				Command: listRules,
 			},
 			{
-				If: "mesh", Text: "1. Is there a Mesh called {{mesh}} in the project, and are routes attached to it?",
+				If: "mesh", Text: "Is there a Mesh called {{mesh}} in the project, and are routes attached to it?",
 				Command: "gcloud network-services meshes list --location=global --project={{project}}",
 			},
 			{
-				If: "scope", Text: "1. Is there a Gateway with the scope {{scope}} in the project, and are routes attached to it?",
+				If: "scope", Text: "Is there a Gateway with the scope {{scope}} in the project, and are routes attached to it?",
 				Command: `gcloud network-services gateways list --location=global --project={{project}} --format="table(name.basename(),scope)"`,
 			},
 			{
-				If: "nameless", Text: "1. Is there a forwarding rule with INTERNAL_SELF_MANAGED on the proxy's network, or a Mesh of the name it gives? Compare letter by letter",
+				If: "nameless", Text: "Is there a forwarding rule with INTERNAL_SELF_MANAGED on the proxy's network, or a Mesh of the name it gives? Compare letter by letter",
 				Command: listRules,
 			},
 			{
-				If: "project", Text: "2. Is the project the one that holds them, and does the proxy give its number and not its ID? In a Shared VPC it may be the host or a service project",
+				If: "project", Text: "Is the project the one that holds them, and does the proxy give its number and not its ID? In a Shared VPC it may be the host or a service project",
 				Command: `gcloud projects describe {{project}} --format="value(projectNumber,projectId)"`,
 			},
-			{Text: "3. What does the proxy name? On the VM or in the container, look into its bootstrap: node.id, TRAFFICDIRECTOR_NETWORK_NAME, TRAFFICDIRECTOR_GCP_PROJECT_NUMBER, or sidecar.env. On VMs made with --service-proxy, at --service-proxy:network; on GKE, at the sidecar injector's ConfigMap"},
+			{Text: "What does the proxy name? On the VM or in the container, look into its bootstrap: node.id, TRAFFICDIRECTOR_NETWORK_NAME, TRAFFICDIRECTOR_GCP_PROJECT_NUMBER, or sidecar.env. On VMs made with --service-proxy, at --service-proxy:network; on GKE, at the sidecar injector's ConfigMap"},
 			{
-				If: "network", Text: "4. Have the rules metadataFilters, and does the proxy's node metadata satisfy them?",
+				If: "network", Text: "Have the rules metadataFilters, and does the proxy's node metadata satisfy them?",
 				Command: `gcloud compute forwarding-rules list --global --project={{project}} --filter=loadBalancingScheme=INTERNAL_SELF_MANAGED --format="yaml(name,network,metadataFilters)"`,
 			},
 			{Text: "Or let meshdiag compare: hand in the bootstrap together with this log, and name the project and the network or Mesh"},

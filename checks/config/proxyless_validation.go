@@ -116,19 +116,16 @@ func users(req diagnose.Request, v *evidence.View) (u clientele, err error) {
 	u.network = evidence.LastSegment(req.Target.Network)
 	found := false
 	for _, c := range list.Clients {
-		if req.Target.NodeID != "" && c.NodeID != req.Target.NodeID {
-			continue
-		}
 		p := fromBootstrap(evidence.Bootstrap{NodeID: c.NodeID, Metadata: c.Metadata})
 		at, ok := p.vpc()
 		if !ok || (u.network != "" && at.Value != u.network) {
 			continue
 		}
 		if !strings.HasPrefix(c.UserAgentName, "gRPC") {
-			u.mixed = true
+			u.mixed = true // also where another node is asked about: the rules are for all of the network
 			continue
 		}
-		if !found {
+		if !found && (req.Target.NodeID == "" || c.NodeID == req.Target.NodeID) {
 			found, u.network = true, at.Value
 			u.grpc = diagnose.Exhibit{Fact: evidence.Clients.Name(), Excerpt: "node " + c.NodeID + " is " + strings.TrimSpace(c.UserAgentName+" "+c.UserAgentVersion)}
 		}
@@ -211,7 +208,10 @@ func unvalidated(req diagnose.Request, v *evidence.View) ([]diagnose.Cause, erro
 				ruleExhibit([]evidence.ForwardingRule{b.rule}), u.grpc,
 			},
 		}
-		if u.mixed {
+		switch {
+		case len(good) > 0:
+			c.Confidence = diagnose.Possible // the clients seen may use the others alone
+		case u.mixed:
 			c.Confidence = diagnose.Likely
 		}
 		proxylessParams(req, b.rule, b.target, u, c.Params)

@@ -60,7 +60,7 @@ func TestProxylessValidation(t *testing.T) {
 		},
 		{
 			Name: "all clients are gRPC, and one proxy of two lacks the flag", Request: onNetwork, Put: puts(two, cart, backends("GRPC", "shop", "cart"), clients(grpcClient("a"))),
-			Want: []checkstest.Want{{Subject: "target gRPC proxy cart", Confidence: diagnose.Confirmed}},
+			Want: []checkstest.Want{{Subject: "target gRPC proxy cart", Confidence: diagnose.Possible}},
 		},
 		{
 			Name: "a backend service of another protocol", Request: onNetwork, Put: puts(one, good, backends("HTTP2", "shop"), clients(grpcClient("a"))),
@@ -76,6 +76,10 @@ func TestProxylessValidation(t *testing.T) {
 		},
 		{Name: "validated, GRPC behind it", Request: onNetwork, Put: puts(one, good, backends("GRPC", "shop"), clients(grpcClient("a")))},
 		{Name: "a proxy without the flag for Envoys, beside one with it", Request: onNetwork, Put: puts(two, cart, backends("GRPC", "shop", "cart"), clients(grpcClient("a"), client("b")))},
+		{
+			Name: "a proxy without the flag for Envoys, and the gRPC client alone is asked about", Request: asking(onNetwork, grpcClient("a").NodeID),
+			Put: puts(two, cart, backends("GRPC", "shop", "cart"), clients(grpcClient("a"), client("b"))),
+		},
 		{
 			Name: "the Envoys' proxy may have other backends", Request: onNetwork,
 			Put: puts(two, cart, backends("GRPC", "shop"), clients(grpcClient("a"), client("b"))),

@@ -14,22 +14,22 @@ var DNSFailure = diagnose.Check{
 	Severity: diagnose.Blocking,
 	Layer:    diagnose.LayerNetwork,
 	Symptoms: []diagnose.Symptom{diagnose.SymptomNotConnected, diagnose.SymptomNoConfig},
-	Needs:    []evidence.Name{evidence.DNSProbe.Name()},
+	Needs:    []evidence.Name{evidence.DNSProbe.Name(), evidence.Clients.Name()},
 	Explains: []diagnose.CheckID{"controlplane/no-client-connected", "controlplane/client-not-connected", "controlplane/stream-errors"},
 	Doc: diagnose.Doc{
 		Title: "The control plane's name does not resolve",
 		Explanation: "Proxies reach the control plane by name, trafficdirector.googleapis.com. No resolver that was asked gives an address for it. " +
 			"NXDOMAIN or an empty answer mostly comes from a private zone for googleapis.com that lacks this name; " +
 			"SERVFAIL, a refusal or silence from a forwarding zone, an outbound server policy or a firewall between the resolver and its upstream.",
-		Quiet: "One resolver of several fails and another answers; the workload's own resolver answers and only the machine meshdiag runs on can't resolve.",
+		Quiet: "One resolver of several fails and another answers; the workload's own resolver answers and only the machine meshdiag runs on can't resolve; the control plane answers this machine all the same, so that it is reached another way (HTTPS_PROXY, an entry in /etc/hosts).",
 		Remedy: []diagnose.Step{
 			{Text: "Ask again from the workload.", Command: "dig +noall +comments +answer {{host}}"},
 			{If: "zone_suspect", Text: "See whether a private zone for googleapis.com hides the name; it needs a record for {{host}}, or a CNAME *.googleapis.com to private.googleapis.com or restricted.googleapis.com.",
-				Command: "gcloud dns managed-zones list --project={{project}} --filter='dnsName~googleapis' --format='table(name,dnsName,visibility,privateVisibilityConfig.networks[].networkUrl)'"},
+				Command: "gcloud dns managed-zones list --project={{project}} --filter='dnsName~googleapis' --format='yaml(name,dnsName,visibility,privateVisibilityConfig)'"},
 			{If: "resolver_suspect", Text: "See whether the network's queries are sent to a server of your own, and whether that server answers.",
 				Command: "gcloud dns policies list --project={{project}}"},
 			{If: "resolver_suspect", Text: "See whether a firewall or route keeps port 53, UDP and TCP, from that server; Cloud DNS forwards from 35.199.192.0/19.",
-				Command: "gcloud compute firewall-rules list --project={{project}} --format='table(name,network,direction,priority,denied[].map().firewall_rule().list(),sourceRanges.list())'"},
+				Command: "gcloud compute firewall-rules list --project={{project}} --format='yaml(name,network,direction,priority,denied,sourceRanges)'"},
 		},
 		References: []string{
 			"https://cloud.google.com/vpc/docs/configure-private-google-access#config-domain",
@@ -58,6 +58,9 @@ func dnsFailure(_ diagnose.Request, v *evidence.View) ([]diagnose.Cause, error) 
 		if c, failed := unresolved(host, results); failed {
 			causes = append(causes, c)
 		}
+	}
+	if len(causes) > 0 && gotThrough(v, results[0].Source) {
+		return nil, nil
 	}
 	return causes, nil
 }

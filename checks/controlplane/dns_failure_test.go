@@ -40,6 +40,8 @@ func TestDNSFailure(t *testing.T) {
 		{Name: "it resolves", Request: network, Put: dnsProbe(dns(service, "10.0.0.2:53", "NOERROR", "", "142.250.1.95"))},
 		{Name: "one resolver of several answers", Request: network, Put: dnsProbe(dns(service, "10.0.0.2:53", "SERVFAIL", ""), dns(service, "10.0.0.3:53", "NOERROR", "", "199.36.153.9"))},
 		{Name: "the workload resolves, we do not", Request: vm, Put: dnsProbe(dns(service, "10.0.0.2:53", "NXDOMAIN", ""), dns(workload, "169.254.169.254:53", "NOERROR", "", "142.250.1.95"))},
+		{Name: "the control plane answers us all the same", Request: network, Put: all(dnsProbe(dns(service, "10.0.0.2:53", "NXDOMAIN", "")), put(evidence.Clients, evidence.ClientList{ProjectNumber: number}))},
+		{Name: "it answers us, and the workload cannot resolve", Request: vm, Put: all(dnsProbe(dns(workload, "10.0.0.2:53", "NXDOMAIN", "")), put(evidence.Clients, evidence.ClientList{ProjectNumber: number})), Want: []checkstest.Want{{}}},
 		{Name: "nothing was looked up", Request: network, Put: dnsProbe(), Outcome: diagnose.OutcomeSkipped},
 		{Name: "failed", Request: network, Put: deny(evidence.DNSProbe.Name()), Outcome: diagnose.OutcomeInconclusive},
 		{Name: "late", Request: network, Put: late(evidence.DNSProbe.Name()), Outcome: diagnose.OutcomeInconclusive},

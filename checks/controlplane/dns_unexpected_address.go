@@ -60,7 +60,7 @@ var DNSUnexpectedAddress = diagnose.Check{
 		Quiet: "The private or restricted addresses; a range that the operator declared, as for a Private Service Connect endpoint; an address at which the control plane itself answered.",
 		Remedy: []diagnose.Step{
 			{Text: "See which zone gives this answer.",
-				Command: "gcloud dns managed-zones list --project={{project}} --filter='dnsName~googleapis' --format='table(name,dnsName,visibility,privateVisibilityConfig.networks[].networkUrl)'"},
+				Command: "gcloud dns managed-zones list --project={{project}} --filter='dnsName~googleapis' --format='yaml(name,dnsName,visibility,privateVisibilityConfig)'"},
 			{Text: "If {{address}} is a Private Service Connect endpoint for Google's APIs, declare its range to meshdiag.", Command: "gcloud compute addresses list --project={{project}} --filter='purpose=PRIVATE_SERVICE_CONNECT'"},
 			{Text: "If not, correct the record: in the private zone for googleapis.com, make *.googleapis.com a CNAME of private.googleapis.com (or restricted.googleapis.com), with A records 199.36.153.8 to 199.36.153.11 (or 199.36.153.4 to 199.36.153.7)."},
 			{Text: "See what the workload gets.", Command: "dig +short {{host}}"},

@@ -24,6 +24,18 @@ func nearest[T any](list []T, source func(T) evidence.Source) []T {
 	return list
 }
 
+// gotThrough says whether the control plane answered CSDS to the very machine that a failed probe was made from: then clients
+// there get to it some other way than the probe's (HTTPS_PROXY, which gRPC heeds, or an entry in /etc/hosts), and the probe
+// accuses nothing.
+func gotThrough(v *evidence.View, probe evidence.Source) bool {
+	if probe.Vantage == evidence.FromWorkload {
+		return false
+	}
+	_, err := evidence.Get(v, evidence.Clients)
+	src, ok := v.SourceOf(evidence.Clients.Name())
+	return err == nil && ok && !src.Pasted
+}
+
 // seenFrom gives how sure a probe's result makes us, and the words that say from where it was seen.
 func seenFrom(s evidence.Source) (diagnose.Confidence, string) {
 	if s.Vantage == evidence.FromWorkload {

@@ -34,6 +34,8 @@ func TestTCPBlocked(t *testing.T) {
 		{Name: "the workload connects, we do not", Request: vm, Put: probe(refused, try(workload, "142.250.1.95:443", evidence.TCPConnected, ""))},
 		{Name: "the machine's own failure", Request: network, Put: probe(try(service, "142.250.1.95:443", evidence.TCPFailed, "socket: too many open files")),
 			Outcome: diagnose.OutcomeInconclusive, Reason: "too many open files"},
+		{Name: "the control plane answers us all the same", Request: network, Put: all(probe(refused), put(evidence.Clients, evidence.ClientList{ProjectNumber: number}))},
+		{Name: "CSDS failed as well", Request: network, Put: all(probe(refused), deny(evidence.Clients.Name())), Want: []checkstest.Want{{}}},
 		{Name: "nothing was tried", Request: network, Put: probe(), Outcome: diagnose.OutcomeSkipped},
 		{Name: "failed", Request: network, Put: deny(evidence.TCPProbe.Name()), Outcome: diagnose.OutcomeInconclusive},
 		{Name: "late", Request: network, Put: late(evidence.TCPProbe.Name()), Outcome: diagnose.OutcomeInconclusive},

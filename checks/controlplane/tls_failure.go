@@ -18,14 +18,14 @@ var TLSFailure = diagnose.Check{
 	Severity: diagnose.Blocking,
 	Layer:    diagnose.LayerNetwork,
 	Symptoms: []diagnose.Symptom{diagnose.SymptomNotConnected, diagnose.SymptomNoConfig},
-	Needs:    []evidence.Name{evidence.TLSProbe.Name()},
+	Needs:    []evidence.Name{evidence.TLSProbe.Name(), evidence.Clients.Name()},
 	Explains: []diagnose.CheckID{"controlplane/no-client-connected", "controlplane/client-not-connected", "controlplane/stream-errors"},
 	Doc: diagnose.Doc{
 		Title: "The TLS handshake with the control plane fails",
 		Explanation: "A TCP connection is accepted, and the handshake on it fails. A chain from an unknown authority is that of a device which opens TLS connections for inspection; " +
 			"proxies don't trust it, and shouldn't. A certificate that is expired or not valid yet, with Google's own issuer, mostly means a wrong clock. " +
 			"Without HTTP/2 in ALPN no gRPC call can follow.",
-		Quiet: "The chain is good and close to its end (Google renews weeks before); one of several addresses fails; the workload's own handshake succeeds.",
+		Quiet: "The chain is good and close to its end (Google renews weeks before); one of several addresses fails; the workload's own handshake succeeds; the control plane answers this machine all the same, so that it is reached another way (HTTPS_PROXY, an entry in /etc/hosts).",
 		Remedy: []diagnose.Step{
 			{Text: "See the chain from the workload.", Command: "openssl s_client -connect {{address}} -servername {{host}} -alpn h2 -showcerts </dev/null"},
 			{If: "inspected", Text: "Exempt {{host}} from TLS inspection, on the device whose issuer is shown: {{issuer}}. Don't add its authority to the proxies' trust store."},
@@ -62,6 +62,9 @@ func tlsFailure(_ diagnose.Request, v *evidence.View) ([]diagnose.Cause, error) 
 			worst = r
 		}
 		exhibits = append(exhibits, diagnose.Exhibit{Fact: evidence.TLSProbe.Name(), Excerpt: handshake(r), Source: r.Source})
+	}
+	if gotThrough(v, worst.Source) {
+		return nil, nil
 	}
 	confidence, where := seenFrom(worst.Source)
 	what, flag := tlsFault(worst)

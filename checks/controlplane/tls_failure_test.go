@@ -47,6 +47,7 @@ func TestTLSFailure(t *testing.T) {
 		{Name: "good, and close to its end", Request: network, Put: tlsProbe(shake(service, a, evidence.TLSOk, soon))},
 		{Name: "one of several addresses fails", Request: network, Put: tlsProbe(broken, shake(service, b, evidence.TLSOk, google))},
 		{Name: "the workload's succeeds, ours does not", Request: vm, Put: tlsProbe(shake(service, a, evidence.TLSUnknownAuthority, corp), shake(workload, a, evidence.TLSOk, google))},
+		{Name: "the control plane answers us all the same", Request: network, Put: all(tlsProbe(shake(service, a, evidence.TLSUnknownAuthority, corp)), put(evidence.Clients, evidence.ClientList{ProjectNumber: number}))},
 		{Name: "no connection to try on", Request: network, Put: tlsProbe(), Outcome: diagnose.OutcomeSkipped},
 		{Name: "failed", Request: network, Put: deny(evidence.TLSProbe.Name()), Outcome: diagnose.OutcomeInconclusive},
 		{Name: "late", Request: network, Put: late(evidence.TLSProbe.Name()), Outcome: diagnose.OutcomeInconclusive},

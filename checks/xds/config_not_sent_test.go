@@ -10,10 +10,6 @@ import (
 )
 
 func TestConfigNotSent(t *testing.T) {
-	agent := func(name string, s evidence.ClientStatus) evidence.ClientStatus {
-		s.Client.UserAgentName = name
-		return s
-	}
 	sidecar := agent("", status(nodeA, server(ldsURL, "", evidence.NotSent)))
 	sidecar.Client.Metadata = map[string]string{evidence.MetadataIntercept: "15001"}
 	checkstest.Run(t, ConfigNotSent, []checkstest.Case{

@@ -39,7 +39,18 @@ func TestConfigRejected(t *testing.T) {
 		{
 			Name: "an xdstp name is told by its last segment", Request: target,
 			Put:  seenStatus(status(nodeA, server(ldsURL, "xdstp://traffic-director-global.xds.googleapis.com/envoy.config.listener.v3.Listener/482915067713/mesh-vpc/checkout:50051", evidence.Error))),
-			Want: []checkstest.Want{{Summary: "The client rejected Listener checkout:50051: the control plane does not tell why.", Excerpt: "xdstp://"}},
+			Want: []checkstest.Want{{Summary: "The client rejected Listener checkout:50051: the control plane does not tell why.", Excerpt: "xdstp://", Params: map[string]string{"ask_envoy": "yes", "ask_grpc": ""}}},
+		},
+		{
+			Name: "a gRPC client is not asked Envoy's way", Request: target,
+			Put:  seenStatus(agent("gRPC Go", status(nodeA, server(ldsURL, "checkout:50051", evidence.Error)))),
+			Want: []checkstest.Want{{Params: map[string]string{"ask_envoy": "", "ask_grpc": "yes"}}},
+		},
+		{
+			Name: "an Envoy and a gRPC client are asked either way", Request: target,
+			Put: seenStatus(status(nodeA, server(ldsURL, "checkout:50051", evidence.Error)),
+				agent("gRPC Java", status(nodeB, server(ldsURL, "checkout:50051", evidence.Error)))),
+			Want: []checkstest.Want{{Params: map[string]string{"ask_envoy": "yes", "ask_grpc": "yes"}}},
 		},
 		{
 			Name: "a first NACK before any resource was known", Request: target,

@@ -39,6 +39,12 @@ func status(node string, r ...evidence.Resource) evidence.ClientStatus {
 	return evidence.ClientStatus{Client: evidence.Client{NodeID: node, UserAgentName: "envoy"}, Resources: r, Asked: noon, Source: csds}
 }
 
+// agent is a client that says it is something else than Envoy.
+func agent(name string, s evidence.ClientStatus) evidence.ClientStatus {
+	s.Client.UserAgentName = name
+	return s
+}
+
 func server(url, name string, s evidence.ConfigStatus) evidence.Resource {
 	return evidence.Resource{TypeURL: url, Name: name, Server: s, Samples: 1}
 }

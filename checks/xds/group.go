@@ -112,6 +112,9 @@ func grouped(list []rejection) []group {
 		g.kept = g.kept && r.kept
 		g.bare = g.bare && r.bare
 		g.log = g.log && r.log
+		if g.agent != r.agent {
+			g.agent = ""
+		}
 		g.names = union(g.names, r.names)
 		g.others = union(g.others, r.others)
 		if r.client != "" && !slices.Contains(g.clients, r.client) {
@@ -146,6 +149,9 @@ func bounded(l []group) []group {
 		rest.several++
 		rest.clients = union(rest.clients, g.clients)
 		rest.names = union(rest.names, g.names)
+		if rest.agent != g.agent {
+			rest.agent = ""
+		}
 	}
 	return append(slices.Clone(l[:maxGroups-1]), rest)
 }
@@ -221,6 +227,14 @@ func (g group) params() map[string]string {
 	}
 	if len(g.clients) > 0 {
 		p["node_id"] = g.clients[0]
+	}
+	if g.reason == "" { // it is asked of the client itself: Envoy's way, gRPC's, or both where the client doesn't say what it is
+		if !strings.HasPrefix(g.agent, "gRPC") {
+			p["ask_envoy"] = "yes"
+		}
+		if !strings.EqualFold(g.agent, "envoy") {
+			p["ask_grpc"] = "yes"
+		}
 	}
 	if p["origin"] == "" {
 		p["origin"] = "the configuration that it comes from"

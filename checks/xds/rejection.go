@@ -37,6 +37,7 @@ type rejection struct {
 	when   time.Time
 	kept   bool // the client goes on with an earlier version
 	shown  []diagnose.Exhibit
+	agent  string // what the client says it is: "envoy", "gRPC Go"; empty where it doesn't, and in a group of several kinds
 }
 
 // rejections gives every rejection that stands, in a fixed order, and of how many clients the status is known. What was
@@ -172,7 +173,7 @@ func ofType(client, typ string, bad []seen) []rejection {
 		if !ok {
 			i = len(out)
 			at[k] = i
-			out = append(out, rejection{client: client, typ: typ, reason: reason, norm: k, kept: true})
+			out = append(out, rejection{client: client, typ: typ, reason: reason, norm: k, kept: true, agent: s.in.Client.UserAgentName})
 		}
 		r := &out[i]
 		if name != "" && !slices.Contains(r.names, name) {

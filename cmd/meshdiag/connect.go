@@ -20,8 +20,8 @@ import (
 )
 
 const (
-	// connectGrace is what a call may take beyond the diagnosis itself: connecting, and sending files of 16 MiB.
-	connectGrace = 15 * time.Second
+	// connectGrace is what a call may take beyond the diagnosis itself: connecting, and sending files of 16 MiB at 25 Mbit/s.
+	connectGrace = 5 * time.Second
 	// maxAnswer is the largest report that is taken from a server: with 64 files and thousands of observations it stays far
 	// below.
 	maxAnswer = 64 << 20

@@ -305,7 +305,7 @@ func (s *Source) explain(err error, scope xdsclient.Scope) error {
 		if member == "" {
 			member = "user:EMAIL"
 		}
-		d.Command = fmt.Sprintf("gcloud projects add-iam-policy-binding %s --member=%s --role=%s", scope.ProjectNumber, member, d.Role)
+		d.Command = fmt.Sprintf("gcloud projects add-iam-policy-binding %s --member=%s --role=%s --condition=None", scope.ProjectNumber, member, d.Role)
 	}
 	return d
 }

@@ -161,7 +161,7 @@ func TestRefusalsAreUnknownNotEmpty(t *testing.T) {
 	}{
 		{"denied", xdsclienttest.Behaviour{Refuse: func(*statusv3.ClientStatusRequest) error {
 			return status.Error(codes.PermissionDenied, "Permission 'trafficdirector.networks.getConfigs' denied")
-		}}, nil, "not allowed", "roles/trafficdirector.viewer"},
+		}}, nil, "not allowed", "--role=roles/trafficdirector.viewer --condition=None"},
 		{"API off", xdsclienttest.Behaviour{Refuse: func(*statusv3.ClientStatusRequest) error {
 			return status.Error(codes.PermissionDenied, "Traffic Director API has not been used in project 1 before or it is disabled.")
 		}}, nil, "not allowed", "gcloud services enable"},

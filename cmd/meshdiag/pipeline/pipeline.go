@@ -13,6 +13,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"net/url"
 	"sync"
 	"time"
 
@@ -93,8 +94,12 @@ func New(cfg Config) (*Pipeline, error) {
 	}
 	p := &Pipeline{closes: []func(){transport.CloseIdleConnections}}
 	endpoint := cmp.Or(c.TrafficDirectorEndpoint, xdsclient.DefaultEndpoint)
+	csdsDial := dial
+	if proxied(endpoint) {
+		csdsDial = nil // gRPC's own dialer heeds HTTPS_PROXY, as the REST APIs do
+	}
 	p.csds, err = xdsclient.New(xdsclient.Config{
-		Endpoint: endpoint, TokenSource: creds, TLS: tlsConfig, QuotaProject: c.QuotaProject, Dial: dial, UserAgent: "meshdiag",
+		Endpoint: endpoint, TokenSource: creds, TLS: tlsConfig, QuotaProject: c.QuotaProject, Dial: csdsDial, UserAgent: "meshdiag",
 	})
 	if err != nil {
 		return nil, fmt.Errorf("the Traffic Director endpoint: %w", err)
@@ -143,6 +148,12 @@ func newProbes(endpoint string, c Connection, roots *x509.CertPool, creds oauth2
 		cfg.Resolvers = []string{c.DNSServer}
 	}
 	return probe.New(cfg)
+}
+
+// proxied says whether the environment names an HTTP proxy for the control plane.
+func proxied(endpoint string) bool {
+	u, err := http.ProxyFromEnvironment(&http.Request{URL: &url.URL{Scheme: "https", Host: endpoint}})
+	return err == nil && u != nil
 }
 
 // dialer connects to a name as the given DNS server resolves it, or the system where none is given.

@@ -597,10 +597,10 @@ const file_meshdiag_v1_diagnosis_proto_rawDesc = "" +
 	"\x15SYMPTOM_NOT_CONNECTED\x10\x01\x12\x15\n" +
 	"\x11SYMPTOM_NO_CONFIG\x10\x02\x12\x1b\n" +
 	"\x17SYMPTOM_CONFIG_REJECTED\x10\x03\x12\x19\n" +
-	"\x15SYMPTOM_REQUESTS_FAIL\x10\x042\xce\x02\n" +
+	"\x15SYMPTOM_REQUESTS_FAIL\x10\x042\xd5\x02\n" +
 	"\x10DiagnosisService\x12`\n" +
-	"\bDiagnose\x12\x1c.meshdiag.v1.DiagnoseRequest\x1a\x1d.meshdiag.v1.DiagnoseResponse\"\x17\x82\xd3\xe4\x93\x02\x11:\x01*\"\f/v1:diagnose\x12z\n" +
-	"\x0eStreamDiagnose\x12\".meshdiag.v1.StreamDiagnoseRequest\x1a#.meshdiag.v1.StreamDiagnoseResponse\"\x1d\x82\xd3\xe4\x93\x02\x17:\x01*\"\x12/v1:streamDiagnose0\x01\x12\\\n" +
+	"\bDiagnose\x12\x1c.meshdiag.v1.DiagnoseRequest\x1a\x1d.meshdiag.v1.DiagnoseResponse\"\x17\x82\xd3\xe4\x93\x02\x11:\x01*\"\f/v1:diagnose\x12\x80\x01\n" +
+	"\x0eStreamDiagnose\x12\".meshdiag.v1.StreamDiagnoseRequest\x1a#.meshdiag.v1.StreamDiagnoseResponse\"#\x82\xd3\xe4\x93\x02\x1d:\arequest\"\x12/v1:streamDiagnose0\x01\x12\\\n" +
 	"\aExplain\x12\x1b.meshdiag.v1.ExplainRequest\x1a\x1c.meshdiag.v1.ExplainResponse\"\x16\x82\xd3\xe4\x93\x02\x10:\x01*\"\v/v1:explainB9Z7github.com/meshdiag/meshdiag/gen/meshdiag/v1;meshdiagv1b\x06proto3"
 
 var (
