@@ -32,7 +32,7 @@ const (
 	Invalid     State = "INVALID"
 )
 
-// Unknown users and groups. Mind that the zero UID is root's.
+// NoID is a user or group that is not known. Mind that the zero UID is root's.
 const NoID = -1
 
 // Packet is what is asked about.
