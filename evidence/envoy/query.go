@@ -26,7 +26,7 @@ type Query struct {
 	Name      string     // host name, service name or gRPC target; empty where only the address is known
 
 	SNI       string   // empty is unknown, unless Transport is raw_buffer
-	Transport string   // "tls" or "raw_buffer"; empty is unknown, unless SNI or ALPN are given
+	Transport string   // "tls" or "raw_buffer"; empty is unknown, unless SNI is given
 	ALPN      []string // nil is unknown
 	Source    netip.AddrPort
 
