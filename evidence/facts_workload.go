@@ -48,6 +48,7 @@ type EnvoyDump struct {
 // EnvoyInfo is a /server_info.
 type EnvoyInfo struct {
 	Info   envoy.ServerInfo
+	Uptime time.Duration // since this process began; 0 where it doesn't say
 	File   string
 	Source Source
 }

@@ -3,8 +3,10 @@
 package envoyfacts
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/meshdiag/meshdiag/evidence"
@@ -41,7 +43,7 @@ func Put(set *evidence.Set, k envoy.Kind, data []byte, file string, baseline boo
 		if err != nil {
 			return "", err
 		}
-		evidence.Put(set, evidence.EnvoyInfos, []evidence.EnvoyInfo{{Info: info, File: file, Source: src}}, src)
+		evidence.Put(set, evidence.EnvoyInfos, []evidence.EnvoyInfo{{Info: info, Uptime: uptime(data), File: file, Source: src}}, src)
 		return "state " + info.State, nil
 	case envoy.ClustersOut:
 		hosts, err := envoy.ParseHosts(data)
@@ -79,6 +81,22 @@ func Put(set *evidence.Set, k envoy.Kind, data []byte, file string, baseline boo
 		return count(len(list), "certificate") + "; no check reads them yet", nil
 	}
 	return "", fmt.Errorf("no output of Envoy's admin interface: %q", k)
+}
+
+// uptime reads how long the process that printed a /server_info has run. What can't be read is 0, which says nothing.
+// https://www.envoyproxy.io/docs/envoy/latest/api-v3/admin/v3/server_info.proto
+func uptime(serverInfo []byte) time.Duration {
+	var m struct {
+		Epoch string `json:"uptime_current_epoch"` // a protobuf duration, "12.5s"
+	}
+	if json.Unmarshal(serverInfo, &m) != nil || !strings.HasSuffix(m.Epoch, "s") {
+		return 0
+	}
+	d, err := time.ParseDuration(m.Epoch)
+	if err != nil {
+		return 0
+	}
+	return d
 }
 
 func putDump(set *evidence.Set, data []byte, file string, baseline bool, src evidence.Source) (string, error) {
