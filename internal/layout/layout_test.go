@@ -17,7 +17,7 @@ var rules = []struct {
 	layer, why string
 	may        []string
 }{
-	{"evidence", "facts are what all else speaks in: they hang on the standard library alone", nil},
+	{"evidence", "facts are what all else speaks in: they hang on the standard library alone", []string{"evidence"}},
 	{"xdsclient/xdsclienttest", "a fake server, for tests of any layer", []string{"xdsclient"}},
 	{"xdsclient", "a CSDS client is of use without meshdiag: it knows nothing of the rest", nil},
 	{"diagnose", "the engine must run on any evidence, so it knows no source and no check", []string{"evidence"}},
