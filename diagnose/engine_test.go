@@ -96,7 +96,7 @@ func TestVerdictRestsOnMandatoryFacts(t *testing.T) {
 		{"one not asked", liveTarget, append(seen(liveTarget, evidence.ForwardingRules.Name()), gives("two", two, 0)), Inconclusive, evidence.ForwardingRules.Name()},
 		{"one denied", liveTarget, append(seen(liveTarget, evidence.Clients.Name()), denied, gives("two", two, 0)), Inconclusive, evidence.Clients.Name()},
 		{"one denied beside a source that knew", liveTarget, append(seen(liveTarget), denied, gives("two", two, 0)), Inconclusive, evidence.Clients.Name()},
-		{"a VM whose interception nobody can see", vm, append(seen(vm, interceptionFact, agentFact), gives("two", two, 0)), Inconclusive, interceptionFact},
+		{"a VM whose interception nobody can see", vm, append(seen(vm, evidence.PacketRules.Name()), gives("two", two, 0)), Inconclusive, evidence.PacketRules.Name()},
 		{"a fault", liveTarget, append(seen(liveTarget), gives("two", two, 1)), CausesFound, ""},
 		{"no target", Request{}, []Collector{gives("two", two, 0)}, Inconclusive, ""},
 	} {

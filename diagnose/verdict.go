@@ -10,12 +10,6 @@ import (
 	"github.com/meshdiag/meshdiag/evidence"
 )
 
-// Facts of a VM that HEALTHY rests on and that no collector brings yet: without them a VM is INCONCLUSIVE at best.
-const (
-	interceptionFact evidence.Name = "interception"
-	agentFact        evidence.Name = "proxy-agent"
-)
-
 // mandatoryFacts is the one table of what HEALTHY rests on, by kind of target. Each must be known, wholly, from a live
 // source.
 var mandatoryFacts = []struct {
@@ -30,7 +24,7 @@ var mandatoryFacts = []struct {
 	{"a mesh", func(t Target) bool { return t.MeshName() != "" }, []evidence.Name{evidence.Meshes.Name(), evidence.Routes.Name()}},
 	{"a gateway scope", func(t Target) bool { return t.GatewayScope() != "" }, []evidence.Name{evidence.Gateways.Name(), evidence.Routes.Name()}},
 	{"a VM", func(t Target) bool { return t.Instance != "" }, []evidence.Name{
-		evidence.Instances.Name(), evidence.ProxyPermissions.Name(), interceptionFact, agentFact,
+		evidence.Instances.Name(), evidence.ProxyPermissions.Name(), evidence.GuestAttributes.Name(), evidence.PacketRules.Name(),
 	}},
 }
 
@@ -128,8 +122,8 @@ func unseen(req Request, obs []evidence.Observation) []Unseen {
 			continue
 		}
 		reason := "nothing that could tell it was asked"
-		if n == interceptionFact || n == agentFact {
-			reason = "it can be seen only on the VM itself"
+		if n == evidence.PacketRules.Name() {
+			reason = "interception can be seen only on the VM itself: run meshdiag collect there"
 		}
 		out = append(out, Unseen{Fact: n, Reason: reason, Mandatory: true})
 	}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/meshdiag/meshdiag/diagnose"
 	"github.com/meshdiag/meshdiag/evidence"
+	"github.com/meshdiag/meshdiag/evidence/envoy"
 	pb "github.com/meshdiag/meshdiag/gen/meshdiag/v1"
 )
 
@@ -165,6 +166,11 @@ func requestFromProto(r *pb.DiagnoseRequest) (diagnose.Request, error) {
 		}
 	}
 	out.Target.Destination, out.Target.ServingPort = r.GetDestination(), int(r.GetServingPort())
+	if r.GetDestination() != "" {
+		if _, err := envoy.ParseDestination(r.GetDestination()); err != nil {
+			return out, &diagnose.BadInput{Field: "destination", Message: err.Error()}
+		}
+	}
 	taken := map[string]bool{}
 	total := 0
 	for i, a := range slices.Concat(r.GetArtifacts(), r.GetBaseline()) {

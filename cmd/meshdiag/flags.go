@@ -12,6 +12,8 @@ import (
 type connectionFlags struct {
 	trafficDirector, gcp, dns, ca, credentials, quota string
 	ranges                                            []string
+	envoyAdmin                                        string
+	envoyAllowed                                      []string
 }
 
 func (f *connectionFlags) add(cmd *cobra.Command) {
@@ -22,6 +24,8 @@ func (f *connectionFlags) add(cmd *cobra.Command) {
 	fs.StringVar(&f.ca, "ca-file", "", "PEM `FILE` of CA certificates to trust besides the system's")
 	fs.StringVar(&f.credentials, "credentials-file", "", "Google credentials `FILE` (default Application Default Credentials)")
 	fs.StringVar(&f.quota, "quota-project", "", "`PROJECT` that API calls are billed to")
+	fs.StringVar(&f.envoyAdmin, "envoy-admin", "", "ask the Envoy whose admin interface is at `HOST:PORT` too, with GET alone; loopback, or a host that --envoy-admin-allow names")
+	fs.StringArrayVar(&f.envoyAllowed, "envoy-admin-allow", nil, "`HOST` beyond loopback that --envoy-admin may name; repeatable")
 	fs.StringArrayVar(&f.ranges, "control-plane-range", nil,
 		"`CIDR` where the control plane may be found besides Google's addresses, such as a Private Service Connect range; repeatable")
 }
@@ -29,7 +33,7 @@ func (f *connectionFlags) add(cmd *cobra.Command) {
 func (f *connectionFlags) connection() (pipeline.Connection, error) {
 	c := pipeline.Connection{
 		TrafficDirectorEndpoint: f.trafficDirector, GCPEndpoint: f.gcp, DNSServer: f.dns, CAFile: f.ca,
-		CredentialsFile: f.credentials, QuotaProject: f.quota,
+		CredentialsFile: f.credentials, QuotaProject: f.quota, EnvoyAdmin: f.envoyAdmin, EnvoyAdminAllowed: f.envoyAllowed,
 	}
 	for _, r := range f.ranges {
 		p, err := netip.ParsePrefix(r)

@@ -22,7 +22,9 @@ import (
 	"github.com/meshdiag/meshdiag/checks"
 	"github.com/meshdiag/meshdiag/collect/artifact"
 	"github.com/meshdiag/meshdiag/collect/csds"
+	"github.com/meshdiag/meshdiag/collect/envoyadmin"
 	"github.com/meshdiag/meshdiag/collect/gcp"
+	"github.com/meshdiag/meshdiag/collect/logscan"
 	"github.com/meshdiag/meshdiag/collect/probe"
 	"github.com/meshdiag/meshdiag/diagnose"
 	"github.com/meshdiag/meshdiag/xdsclient"
@@ -47,6 +49,8 @@ type Connection struct {
 	CredentialsFile         string         // "" is Application Default Credentials
 	QuotaProject            string         // the project that calls are billed to
 	Ranges                  []netip.Prefix // where the control plane may be, besides public and Google's private addresses
+	EnvoyAdmin              string         // HOST:PORT of an Envoy's admin interface to ask; "" asks none
+	EnvoyAdminAllowed       []string       // hosts, besides loopback, that EnvoyAdmin may name
 }
 
 // Config makes a [Pipeline].
@@ -92,6 +96,10 @@ func New(cfg Config) (*Pipeline, error) {
 	if err != nil {
 		return nil, err
 	}
+	scanner, err := logscan.New(checks.Signatures())
+	if err != nil {
+		return nil, fmt.Errorf("log signatures: %w", err)
+	}
 	p := &Pipeline{closes: []func(){transport.CloseIdleConnections}}
 	endpoint := cmp.Or(c.TrafficDirectorEndpoint, xdsclient.DefaultEndpoint)
 	csdsDial := dial
@@ -107,7 +115,7 @@ func New(cfg Config) (*Pipeline, error) {
 	p.closes = append(p.closes, func() { _ = p.csds.Close() })
 	p.gcp, err = gcp.New(gcp.Config{
 		Endpoint: c.GCPEndpoint, HTTPClient: hc, TokenSource: creds, QuotaProject: c.QuotaProject, Principal: creds.principal(),
-		Logger: cfg.Logger, Observe: cfg.ObserveAPI,
+		Logger: cfg.Logger, Observe: cfg.ObserveAPI, Scanner: scanner,
 	})
 	if err != nil {
 		p.Close()
@@ -127,6 +135,14 @@ func New(cfg Config) (*Pipeline, error) {
 	p.collectors = append(p.gcp.Collectors(), csds.New(csds.Config{Asker: p.csds, Principal: creds.principal()}).Collectors()...)
 	p.collectors = append(p.collectors, probes.Collectors()...)
 	p.collectors = append(p.collectors, files.Collector())
+	if c.EnvoyAdmin != "" {
+		admin, err := envoyadmin.New(envoyadmin.Config{Address: c.EnvoyAdmin, Allowed: c.EnvoyAdminAllowed})
+		if err != nil {
+			p.Close()
+			return nil, err
+		}
+		p.collectors = append(p.collectors, admin.Collector())
+	}
 	p.Engine, err = diagnose.New(diagnose.Config{Collectors: p.collectors, Checks: checks.All(), Timeout: cfg.Timeout, Logger: cfg.Logger})
 	if err != nil {
 		p.Close()
