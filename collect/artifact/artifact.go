@@ -94,6 +94,7 @@ func (r *Reader) collect(ctx context.Context, req diagnose.Request, _ *evidence.
 	files := make([]evidence.ArtifactFile, 0, len(req.Artifacts))
 	var late error
 	left := int64(bundle.MaxBytes)
+	loose := &looseRules{}
 	for i, a := range req.Artifacts {
 		entry := evidence.ArtifactFile{Name: a.Name}
 		switch {
@@ -103,7 +104,7 @@ func (r *Reader) collect(ctx context.Context, req diagnose.Request, _ *evidence.
 			late = context.Cause(ctx)
 			entry.Note = notInTime
 		default:
-			read := r.file(ctx, a, set, &left)
+			read := r.file(ctx, a, set, &left, loose)
 			if slices.ContainsFunc(read, func(f evidence.ArtifactFile) bool { return f.Note == notInTime }) {
 				late = context.Cause(ctx)
 			}
@@ -112,6 +113,7 @@ func (r *Reader) collect(ctx context.Context, req diagnose.Request, _ *evidence.
 		}
 		files = append(files, entry)
 	}
+	loose.put(set)
 	evidence.Put(set, evidence.Artifacts, files, evidence.Source{Collector: collectorName, Detail: fmt.Sprintf("%d files", len(files)), Vantage: evidence.FromWorkload, Time: r.now(), Pasted: true})
 	if late != nil {
 		return fmt.Errorf("reading files: %w", late)
@@ -120,9 +122,9 @@ func (r *Reader) collect(ctx context.Context, req diagnose.Request, _ *evidence.
 }
 
 // file reads one file, and tells what became of it: of an archive, of each of its files. left is what archives may still
-// unpack to.
-func (r *Reader) file(ctx context.Context, a diagnose.Artifact, set *evidence.Set, left *int64) []evidence.ArtifactFile {
-	in := &input{reader: r, ctx: ctx, name: a.Name, set: set, now: r.now(), baseline: a.Baseline}
+// unpack to; packet filter rules are gathered in loose.
+func (r *Reader) file(ctx context.Context, a diagnose.Artifact, set *evidence.Set, left *int64, loose *looseRules) []evidence.ArtifactFile {
+	in := &input{reader: r, ctx: ctx, name: a.Name, set: set, now: r.now(), baseline: a.Baseline, loose: loose}
 	if !a.Text {
 		if files, ok := in.archive(a.Data, left); ok {
 			r.log.Debug("archive read", "file", a.Name, "bytes", len(a.Data), "files", len(files))
@@ -155,6 +157,7 @@ type input struct {
 	now    time.Time
 	// baseline says that the file is of a proxy that works: nothing in it is evidence of a fault.
 	baseline bool
+	loose    *looseRules
 }
 
 // source tells where facts of the file come from.

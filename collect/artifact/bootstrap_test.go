@@ -199,7 +199,7 @@ func TestWrongTypes(t *testing.T) {
 			}
 			set := evidence.NewSet()
 			left := int64(bundle.MaxBytes)
-			f := r.file(t.Context(), file(string(b)), set, &left)[0]
+			f := r.file(t.Context(), file(string(b)), set, &left, nil)[0]
 			if f.Note == "" || strings.HasPrefix(f.Note, "internal") || f.Used != (f.Kind != "") {
 				t.Errorf("%s: %+v", what, f)
 			}

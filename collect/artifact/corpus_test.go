@@ -47,7 +47,7 @@ func TestCorpusRecognised(t *testing.T) {
 		{"envoy/istio-sidecar-config_dump.json", "envoy-config-dump", "2 listeners, 1 route configuration, 3 clusters; bootstrap: node id in the file"},
 		{"envoy/osm-sidecar-config_dump.json", "envoy-config-dump", "1 listener, 1 route configuration, 2 clusters; bootstrap: node id in the file"},
 		{"logs/istio-ingress-gateway.log", "log", "6 lines with a known message, of 145"},
-		{"iptables/istio-tproxy.txt", "log", "no known message in 112 lines"},
+		{"iptables/istio-tproxy.txt", "packet-rules", "78 rules"},
 		{"kubernetes/mutating-webhook-default.yaml", "", "not recognised: Kubernetes MutatingWebhookConfiguration"},
 		{"kubernetes/managed-control-plane-webhooks.yaml", "", "not recognised: Kubernetes ValidatingWebhookConfiguration"},
 		{"kubernetes/namespaces-and-pods-injection.yaml", "", "not recognised: 19 YAML documents, the first: Kubernetes Namespace"},

@@ -180,14 +180,15 @@ func FuzzRecognise(f *testing.F) {
 	for _, s := range []string{envoyYAML, rule, "[" + vm + "]", `{"config":[` + client + `]}`, "VPC_NETWORK_NAME='x'\nGCP_PROJECT_NUMBER=\"$VPC_NETWORK_NAME\"\n",
 		`{"xds_servers":[{"server_uri":"x"}],"node":{"id":"x"}}`, "a: &a [1]\nb: [*a, *a]\n<<: *a\n", `{"configs":[{"@type":"type.googleapis.com/envoy.admin.v3.BootstrapConfigDump","bootstrap":{"node":{}}}]}`,
 		"{\"a\":1}\n{\"b\":2}\n", "[2024-05-01 10:11:12.345][1][info] x\n", `{"error":{"code":403,"message":"m"}}`, "\xff\xfe{\x00}\x00", "\x1f\x8b\x08", `{"port": ${PORT}, "a": {{x}}}`,
-		`[{"logName":"l","timestamp":7}]`, "---\n---\na: b\n--- \n- c\n", "{a: b, node: {}}"} {
+		`[{"logName":"l","timestamp":7}]`, "*nat\n:OUTPUT ACCEPT [0:0]\n-A OUTPUT -p tcp -j REDIRECT --to-ports 15001\nCOMMIT\n", "table ip nat {\n}\n",
+		"Cannot initialize: Permission denied (you must be root)\n", "---\n---\na: b\n--- \n- c\n", "{a: b, node: {}}"} {
 		f.Add([]byte(s))
 	}
 	r := reader(f)
 	f.Fuzz(func(t *testing.T, data []byte) {
 		set := evidence.NewSet()
 		left := int64(1 << 20)
-		for _, got := range r.file(t.Context(), diagnose.Artifact{Name: "f", Data: data}, set, &left) {
+		for _, got := range r.file(t.Context(), diagnose.Artifact{Name: "f", Data: data}, set, &left, nil) {
 			if got.Note == "" || strings.HasPrefix(got.Note, "internal") || got.Used != (got.Kind != "") || len(got.Note) > 2000 {
 				t.Fatalf("%+v", got)
 			}

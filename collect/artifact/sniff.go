@@ -68,6 +68,9 @@ func (in *input) read(data []byte, text bool) outcome {
 	case '{', '[':
 		return in.json(data)
 	}
+	if o, ok := in.packetRules(data); ok {
+		return o
+	}
 	return in.text(data)
 }
 
