@@ -111,6 +111,9 @@ func randomText(r *rand.Rand) []byte {
 		}
 		b.WriteString(f)
 	}
+	if r.IntN(3) == 0 {
+		again(&b, r)
+	}
 	switch r.IntN(20) {
 	case 0:
 		return append([]byte("\xef\xbb\xbf"), b.Bytes()...)
@@ -120,6 +123,23 @@ func randomText(r *rand.Rand) []byte {
 		return inUTF16(b.String(), binary.BigEndian)
 	}
 	return b.Bytes()
+}
+
+// again repeats a text's lines, with other digits here and there: those of times, and others.
+func again(b *bytes.Buffer, r *rand.Rand) {
+	lines := bytes.SplitAfter(bytes.Clone(b.Bytes()), []byte("\n"))
+	for range r.IntN(30) {
+		line := bytes.Clone(lines[r.IntN(len(lines))])
+		for i, c := range line {
+			if digit(c) && r.IntN(4) == 0 {
+				line[i] = '0' + byte(r.IntN(10))
+			}
+		}
+		if r.IntN(10) == 0 && len(line) > 0 {
+			line[r.IntN(len(line))] = "x0:\n"[r.IntN(4)]
+		}
+		b.Write(line)
+	}
 }
 
 func inUTF16(s string, order binary.AppendByteOrder) []byte {
@@ -132,7 +152,7 @@ func inUTF16(s string, order binary.AppendByteOrder) []byte {
 
 func TestScansAgreeWithNaive(t *testing.T) {
 	r := rand.New(rand.NewPCG(3, 4))
-	for range 1500 {
+	for range 500 {
 		text := randomText(r)
 		compareScans(t, text, 1+r.IntN(1+r.IntN(len(text)+200)), r.IntN(40), 1+r.IntN(3))
 	}
@@ -152,7 +172,7 @@ func FuzzScanEquivalence(f *testing.F) {
 // TestScansAgreeOnLongLines puts messages around the edges of the windows of lines that are longer than all that is kept.
 func TestScansAgreeOnLongLines(t *testing.T) {
 	r := rand.New(rand.NewPCG(7, 8))
-	for range 20 {
+	for range 6 {
 		var b bytes.Buffer
 		for range 1 + r.IntN(3) {
 			line := bytes.Repeat([]byte("x "), r.IntN(4*hop))
@@ -182,7 +202,7 @@ func TestScansAgreeOnEdges(t *testing.T) {
 		line + "\n\n" + line + "\n", "\xef\xbb\xbf" + line, "\xef\xbb\xbf", "\xff\xfe", "\xff", "\x1b", "\x1b[" + line, "\x1b[1m\n" + line,
 	} {
 		for block := 1; block <= len(text)+2; block++ {
-			for _, tail := range []int{0, 1, 50} {
+			for _, tail := range []int{0, 50} {
 				compareScans(t, []byte(text), block, tail, 2)
 			}
 		}

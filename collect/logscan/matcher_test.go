@@ -69,7 +69,7 @@ func TestMatcherAgreesWithNaive(t *testing.T) {
 		}
 		return b
 	}
-	for range 3000 {
+	for range 800 {
 		letters := 1 + r.IntN(5)
 		var anchors [][]byte
 		for range 1 + r.IntN(6) {

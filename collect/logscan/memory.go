@@ -12,11 +12,12 @@ const (
 	maxRemembered = 4 << 10
 	// maxMemory bounds the text of the lines remembered; a proxy in trouble repeats a few dozen.
 	maxMemory = 1 << 20
-	// recentLines are those that the next line may be like; buckets are for those that come between others.
-	recentLines = 8
-	buckets     = 128
+	// slotCount is for the lines that are found at once: several times what a proxy in trouble writes on its many threads.
+	slotCount = 1 << 10
 	// wordLen is how many bytes are compared at a time where digits may differ.
 	wordLen = 8
+	// hashMul64 is 2^64 divided by the golden ratio.
+	hashMul64 = 0x9E3779B97F4A7C15
 )
 
 // memory holds lines that hold an anchor, and what they say. A line is the same as another if only the times that they carry
@@ -27,9 +28,10 @@ type memory struct {
 	size   int
 	masked []byte
 
-	bucket [buckets]*remembered // the last line that fell there
-	recent [recentLines]*remembered
-	oldest int
+	// slots holds lines by a hash that leaves out the digits that times had in the line before, shape. Lines of one log have
+	// their times in the same places as a rule; one that hasn't is found by its mask.
+	slots [slotCount]*remembered
+	shape []pattern8
 }
 
 func newMemory() memory {
@@ -73,36 +75,9 @@ func (r *remembered) fits(line []byte) bool {
 	return bytes.Equal(line[at:], r.text[at:])
 }
 
-// atStart gives the remembered line that b begins with, and how long it is with its end; nil if that isn't quickly found.
-func (m *memory) atStart(b []byte) (*remembered, int) {
-	for _, r := range m.recent {
-		if r == nil {
-			break
-		}
-		n := len(r.text)
-		switch {
-		case n < len(b) && b[n] == '\n':
-			n++
-		case n+1 < len(b) && b[n] == '\r' && b[n+1] == '\n':
-			n += 2
-		default:
-			continue
-		}
-		if r.fits(b[:len(r.text)]) {
-			return r, n
-		}
-	}
-	return nil, 0
-}
-
-// find gives a remembered line, nil if it isn't one.
+// find gives a remembered line, nil if it isn't one. line may be any, but isn't shorter than a word.
 func (m *memory) find(line []byte) *remembered {
-	if len(line) > maxRemembered {
-		return nil
-	}
-	slot := m.slot(line)
-	if r := *slot; r != nil && r.fits(line) {
-		m.touch(r)
+	if r := m.atOnce(line); r != nil || len(line) > maxRemembered {
 		return r
 	}
 	masked, _ := m.mask(line)
@@ -110,26 +85,41 @@ func (m *memory) find(line []byte) *remembered {
 	if r == nil || !bytes.Equal(r.text, masked) {
 		return nil
 	}
-	*slot = r
-	m.touch(r)
+	m.place(r, line)
 	return r
 }
 
-// slot gives the bucket of a line, which holds an anchor and so isn't empty. The bytes looked at are seldom those of a time.
-func (m *memory) slot(line []byte) **remembered {
-	n := len(line)
-	return &m.bucket[(n+31*int(line[n-1])+7*int(line[n*3/4]))%buckets]
+// atOnce gives a remembered line if it is found without masking it.
+func (m *memory) atOnce(line []byte) *remembered {
+	if len(line) < wordLen {
+		return nil
+	}
+	if r := m.slots[m.hash(line)]; r != nil && r.fits(line) {
+		return r
+	}
+	return nil
 }
 
-// touch makes a line one of the recent ones.
-func (m *memory) touch(r *remembered) {
-	for _, x := range m.recent {
-		if x == r {
-			return
-		}
+// place makes a line found at once.
+func (m *memory) place(r *remembered, line []byte) {
+	if len(r.words) > 0 {
+		m.shape = r.words
 	}
-	m.recent[m.oldest] = r
-	m.oldest = (m.oldest + 1) % recentLines
+	m.slots[m.hash(line)] = r
+}
+
+// hash gives the slot of a line.
+func (m *memory) hash(line []byte) uint64 {
+	var h uint64
+	at := 0
+	for _, p := range m.shape {
+		if at+wordLen > len(line) {
+			break
+		}
+		h = (h ^ binary.LittleEndian.Uint64(line[at:])&^p.digits) * hashMul64
+		at += wordLen
+	}
+	return (h>>32 ^ maphash.Bytes(m.seed, line[at:])) % slotCount
 }
 
 // mask gives a line with its times masked, until the next call, and says whether it has any.
@@ -168,6 +158,5 @@ func (m *memory) keep(line, masked []byte, timed bool, hits []hit) {
 	}
 	m.lines[h] = r
 	m.size += len(masked)
-	*m.slot(line) = r
-	m.touch(r)
+	m.place(r, line)
 }

@@ -82,14 +82,18 @@ func (w *worker) block(b []byte) {
 	}
 	w.res.bytes += int64(len(b))
 	n, from := w.res.lines, 0 // n is the number of the line that begins at from
+	dense := false            // lines that hold anchors follow each other
 	for from < len(b) {
-		if from > 0 {
+		if dense {
 			// A proxy in trouble repeats itself: the line after one with an anchor is often one that is known.
-			if known, size := w.memory.atStart(b[from:]); known != nil {
-				w.repeat(known, b[from:from+len(known.text)], n)
-				from += size
-				n++
-				continue
+			if i := bytes.IndexByte(b[from:], '\n'); i >= 0 {
+				line := bytes.TrimSuffix(b[from:from+i], []byte{'\r'})
+				if known := w.memory.atOnce(line); known != nil {
+					w.repeat(known, line, n)
+					from += i + 1
+					n++
+					continue
+				}
 			}
 		}
 		pos := w.matcher.next(b, from)
@@ -97,9 +101,11 @@ func (w *worker) block(b []byte) {
 			break
 		}
 		start, stop := from, len(b)
+		dense = true
 		if skipped := bytes.Count(b[from:pos], []byte{'\n'}); skipped > 0 {
 			n += skipped
 			start = from + lastLine(b[from:pos])
+			dense = false
 		}
 		if i := bytes.IndexByte(b[pos:], '\n'); i >= 0 {
 			stop = pos + i
