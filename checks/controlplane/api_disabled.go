@@ -30,7 +30,7 @@ var APIDisabled = diagnose.Check{
 	Needs: []evidence.Name{
 		evidence.Services.Name(), evidence.ProjectFact.Name(), evidence.RESTProbe.Name(), evidence.GRPCProbe.Name(), evidence.LogMessages.Name(),
 	},
-	Explains:   []diagnose.CheckID{"controlplane/no-client-connected", "controlplane/client-not-connected", "controlplane/stream-errors"},
+	Explains:   disconnected,
 	Signatures: []diagnose.Signature{messages.APIDisabled, messages.StreamClosed, messages.ADSFailed, messages.StreamWorked},
 	Doc: diagnose.Doc{
 		Title: "An API that the mesh rests on is not enabled",

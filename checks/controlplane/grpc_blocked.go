@@ -17,7 +17,7 @@ var GRPCBlocked = diagnose.Check{
 	Layer:    diagnose.LayerNetwork,
 	Symptoms: []diagnose.Symptom{diagnose.SymptomNotConnected, diagnose.SymptomNoConfig},
 	Needs:    []evidence.Name{evidence.TLSProbe.Name(), evidence.RESTProbe.Name(), evidence.GRPCProbe.Name()},
-	Explains: []diagnose.CheckID{"controlplane/no-client-connected", "controlplane/client-not-connected", "controlplane/stream-errors"},
+	Explains: disconnected,
 	Doc: diagnose.Doc{
 		Title: "gRPC does not get through to the control plane",
 		Explanation: "The same question is answered over REST and not over gRPC, on a connection whose TLS handshake agrees on HTTP/2. " +

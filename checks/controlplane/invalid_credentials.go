@@ -18,7 +18,7 @@ var InvalidCredentials = diagnose.Check{
 	Layer:      diagnose.LayerAPI,
 	Symptoms:   []diagnose.Symptom{diagnose.SymptomNotConnected, diagnose.SymptomNoConfig},
 	Needs:      []evidence.Name{evidence.LogMessages.Name()},
-	Explains:   []diagnose.CheckID{"controlplane/no-client-connected", "controlplane/client-not-connected", "controlplane/stream-errors"},
+	Explains:   disconnected,
 	Signatures: []diagnose.Signature{messages.StreamClosed, messages.ADSFailed, messages.BadCredentials, messages.StreamWorked},
 	Doc: diagnose.Doc{
 		Title: "The control plane refuses the proxy's credentials",

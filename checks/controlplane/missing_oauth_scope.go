@@ -23,7 +23,7 @@ var MissingOAuthScope = diagnose.Check{
 	Layer:      diagnose.LayerAPI,
 	Symptoms:   []diagnose.Symptom{diagnose.SymptomNotConnected, diagnose.SymptomNoConfig},
 	Needs:      []evidence.Name{evidence.Instances.Name(), evidence.LogMessages.Name()},
-	Explains:   []diagnose.CheckID{"controlplane/no-client-connected", "controlplane/client-not-connected", "controlplane/stream-errors"},
+	Explains:   disconnected,
 	Signatures: []diagnose.Signature{messages.InsufficientScopes, messages.StreamClosed, messages.ADSFailed, messages.StreamWorked},
 	Doc: diagnose.Doc{
 		Title: "The VM's access scopes do not cover the control plane",

@@ -32,7 +32,7 @@ var MissingPermission = diagnose.Check{
 	Layer:      diagnose.LayerAPI,
 	Symptoms:   []diagnose.Symptom{diagnose.SymptomNotConnected, diagnose.SymptomNoConfig},
 	Needs:      []evidence.Name{evidence.ProxyPermissions.Name(), evidence.LogMessages.Name()},
-	Explains:   []diagnose.CheckID{"controlplane/no-client-connected", "controlplane/client-not-connected", "controlplane/stream-errors"},
+	Explains:   disconnected,
 	Signatures: []diagnose.Signature{messages.PermissionDenied, messages.StreamClosed, messages.ADSFailed, messages.StreamWorked},
 	Doc: diagnose.Doc{
 		Title: "The proxies' service account lacks a permission",

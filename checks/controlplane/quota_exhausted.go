@@ -16,7 +16,7 @@ var QuotaExhausted = diagnose.Check{
 	Layer:      diagnose.LayerAPI,
 	Symptoms:   []diagnose.Symptom{diagnose.SymptomNotConnected, diagnose.SymptomNoConfig},
 	Needs:      []evidence.Name{evidence.LogMessages.Name()},
-	Explains:   []diagnose.CheckID{"controlplane/no-client-connected", "controlplane/client-not-connected", "controlplane/stream-errors"},
+	Explains:   disconnected,
 	Signatures: []diagnose.Signature{messages.StreamClosed, messages.ADSFailed},
 	Doc: diagnose.Doc{
 		Title: "A quota of the control plane is exhausted",

@@ -45,7 +45,7 @@ var XDSv2 = diagnose.Check{
 	Layer:      diagnose.LayerConfig,
 	Symptoms:   []diagnose.Symptom{diagnose.SymptomNotConnected, diagnose.SymptomNoConfig},
 	Needs:      []evidence.Name{evidence.Bootstraps.Name(), evidence.LogMessages.Name()},
-	Explains:   []diagnose.CheckID{"controlplane/no-client-connected", "controlplane/client-not-connected", "controlplane/stream-errors"},
+	Explains:   disconnected,
 	Signatures: []diagnose.Signature{V2Transport, V2Types},
 	Doc: diagnose.Doc{
 		Title: "The proxy speaks xDS v2",
