@@ -41,6 +41,7 @@ var EnvoyTooOld = diagnose.Check{
 	Symptoms: []diagnose.Symptom{diagnose.SymptomNotConnected, diagnose.SymptomNoConfig, diagnose.SymptomConfigRejected},
 	Needs: []evidence.Name{
 		evidence.Clients.Name(), evidence.ClientStatuses.Name(), evidence.Bootstraps.Name(), evidence.LogMessages.Name(),
+		evidence.GuestAttributes.Name(), evidence.EnvoyInfos.Name(),
 	},
 	Signatures: []diagnose.Signature{EnvoyVersion},
 	Doc: diagnose.Doc{
@@ -77,7 +78,30 @@ func envoyTooOld(req diagnose.Request, v *evidence.View) ([]diagnose.Cause, erro
 	boots, _ := evidence.Read(&tally, v, evidence.Bootstraps)
 	msgs, _ := evidence.Read(&tally, v, evidence.LogMessages)
 
+	guest, _ := evidence.Read(&tally, v, evidence.GuestAttributes)
+	infos, _ := evidence.Read(&tally, v, evidence.EnvoyInfos)
+
 	causes := oldClients(req, list, statuses)
+	if own := ownVersion(guest.Values[evidence.GuestProxyVersion]); tooOld(own) {
+		vm := "VM " + guest.Instance
+		causes = append(causes, oldCause(vm, "", "The Envoy of "+vm, own, diagnose.Exhibit{
+			Fact: evidence.GuestAttributes.Name(), Excerpt: evidence.GuestProxyVersion + ": " + guest.Values[evidence.GuestProxyVersion], Source: guest.Source,
+		}))
+	}
+	for _, i := range infos {
+		own := ownVersion(i.Info.Version)
+		if !tooOld(own) {
+			continue
+		}
+		who := cmp.Or(i.Info.Node.ID, i.File, "the Envoy asked")
+		key := ""
+		if len(infos) > 1 {
+			key = "files/" + i.File
+		}
+		causes = append(causes, oldCause(who, key, "The Envoy of "+who, own, diagnose.Exhibit{
+			Fact: evidence.EnvoyInfos.Name(), Excerpt: "version: " + i.Info.Version, Source: i.Source,
+		}))
+	}
 	for _, b := range boots {
 		if b.Kind != evidence.EnvoyBootstrap || !tooOld(b.UserAgent) {
 			continue
@@ -115,6 +139,14 @@ func envoyTooOld(req diagnose.Request, v *evidence.View) ([]diagnose.Cause, erro
 		return causes, nil
 	}
 	return nil, tally.Err()
+}
+
+// ownVersion takes the version out of what Envoy prints: revision/1.15.1-dev/Clean/RELEASE/BoringSSL.
+func ownVersion(printed string) string {
+	if p := strings.Split(printed, "/"); len(p) > 1 {
+		return p[1]
+	}
+	return printed
 }
 
 // oldClients gives the causes that the control plane's list of clients holds.

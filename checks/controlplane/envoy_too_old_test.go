@@ -7,6 +7,7 @@ import (
 	"github.com/meshdiag/meshdiag/checks/checkstest"
 	"github.com/meshdiag/meshdiag/diagnose"
 	"github.com/meshdiag/meshdiag/evidence"
+	"github.com/meshdiag/meshdiag/evidence/envoy"
 )
 
 func TestEnvoyTooOld(t *testing.T) {
@@ -26,6 +27,14 @@ func TestEnvoyTooOld(t *testing.T) {
 	says := func(line int, v string) evidence.LogMessage {
 		return msg(EnvoyVersion.ID, line, "envoy  version: dc78069b10cc94fa07bb974b7101dd1b42e2e7bf/"+v+"/Clean/RELEASE/BoringSSL", map[string]string{"version": v})
 	}
+	attribute := func(version string) func(*evidence.Set) {
+		return func(s *evidence.Set) {
+			evidence.Put(s, evidence.GuestAttributes, evidence.GuestAttributeSet{Instance: "checkout-1", Zone: "us-central1-a", Values: map[string]string{evidence.GuestProxyVersion: version}}, evidence.Source{})
+		}
+	}
+	info := func(version string) func(*evidence.Set) {
+		return putFrom(evidence.EnvoyInfos, []evidence.EnvoyInfo{{Info: envoy.ServerInfo{Version: version, State: "LIVE", Node: envoy.Node{ID: "n1"}}, File: "server_info.json"}}, pasted)
+	}
 	target := client("8f1c0a52-71de-4a4d-9d0b-6a1f3c2b9e77~10.128.0.5", "envoy", "1.15.1-dev")
 	var fleet []evidence.Client
 	for i := range 8 {
@@ -44,6 +53,10 @@ func TestEnvoyTooOld(t *testing.T) {
 		{Name: "a bootstrap", Request: files, Put: boots(boot(evidence.EnvoyBootstrap, "bootstrap.yaml", "1.19.1")), Want: []checkstest.Want{{Subject: "bootstrap.yaml"}}},
 		{Name: "one bootstrap of two", Request: files, Put: boots(boot(evidence.EnvoyBootstrap, "a.yaml", "1.19.1"), boot(evidence.EnvoyBootstrap, "b.yaml", "")),
 			Want: []checkstest.Want{{Key: "files/a.yaml"}}},
+		{Name: "a guest attribute", Request: vm, Put: attribute("dc78069b/1.15.1-dev/Clean/RELEASE/BoringSSL"), Want: []checkstest.Want{{Subject: "VM checkout-1", Summary: "1.15.1-dev", Excerpt: "proxy-version"}}},
+		{Name: "/server_info", Request: files, Put: info("dc78069b/1.20.0/Clean/RELEASE/BoringSSL"), Want: []checkstest.Want{{Subject: "n1", Summary: "1.20.0"}}},
+		{Name: "a guest attribute of a later one", Request: vm, Put: attribute("dc78069b/1.30.0/Clean/RELEASE/BoringSSL")},
+		{Name: "/server_info of a later one", Request: files, Put: info("dc78069b/1.30.0/Clean/RELEASE/BoringSSL")},
 		{Name: "clients denied, a log tells", Request: vm, Put: all(deny(evidence.Clients.Name()), logs(says(3, "1.9.1"))), Want: []checkstest.Want{{}}},
 
 		{Name: "new enough", Request: network, Put: clients(client("a", "envoy", "1.24.9"), client("b", "envoy", "1.30.1"))},
