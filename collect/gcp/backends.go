@@ -52,7 +52,9 @@ func (a *API) collectHealthChecks(ctx context.Context, req diagnose.Request, _ *
 				unreached = append(unreached, scope+": "+s.Warning.Code)
 			}
 			for _, h := range s.HealthChecks {
-				out = append(out, convert.HealthCheck(h))
+				check := convert.HealthCheck(h)
+				check.Source = a.source(acc.method)
+				out = append(out, check)
 			}
 		}
 		return l.NextPageToken, nil

@@ -252,7 +252,9 @@ func (a *API) collectBackendServices(ctx context.Context, req diagnose.Request, 
 			return "", err
 		}
 		for _, b := range l.Items {
-			out = append(out, convert.BackendService(b))
+			service := convert.BackendService(b)
+			service.Source = a.source(acc.method)
+			out = append(out, service)
 		}
 		return l.NextPageToken, nil
 	})
