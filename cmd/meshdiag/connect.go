@@ -55,14 +55,21 @@ func inProcess(_ context.Context, c pipeline.Connection) (*connected, error) {
 
 // serverFlags name a running meshdiag.
 type serverFlags struct {
+	name        string // of the flag that holds the address
 	address, ca string
 	plaintext   bool
 }
 
 func (f *serverFlags) add(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&f.address, "server", "", "ask the meshdiag at `HOST:PORT` instead of diagnosing in this process")
-	cmd.Flags().StringVar(&f.ca, "server-ca-file", "", "PEM `FILE` of CA certificates to trust for --server besides the system's")
-	cmd.Flags().BoolVar(&f.plaintext, "server-plaintext", false, "speak plaintext to --server even where it isn't on loopback")
+	f.name = "server"
+	f.addTLS(cmd)
+}
+
+// addTLS adds the flags besides the address.
+func (f *serverFlags) addTLS(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&f.ca, "server-ca-file", "", "PEM `FILE` of CA certificates to trust for the server besides the system's")
+	cmd.Flags().BoolVar(&f.plaintext, "server-plaintext", false, "speak plaintext to the server even where it isn't on loopback")
 }
 
 // connectionFlagNames lists the flags of connectionFlags.
@@ -80,7 +87,7 @@ func (f *serverFlags) connect(ctx context.Context) (*connected, error) {
 	address := strings.TrimPrefix(strings.TrimPrefix(f.address, "https://"), "http://")
 	host, _, err := net.SplitHostPort(address)
 	if err != nil {
-		return nil, usage("--server %q is not of the form HOST:PORT", f.address)
+		return nil, usage("--%s %q is not of the form HOST:PORT", f.name, f.address)
 	}
 	loopback := host == "localhost"
 	if ip := net.ParseIP(host); ip != nil {

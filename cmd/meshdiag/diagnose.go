@@ -21,17 +21,22 @@ import (
 
 // outputFlags say how a report is printed.
 type outputFlags struct {
+	name    string // of the format's flag
 	format  string
 	verbose bool
 }
 
-func (f *outputFlags) add(cmd *cobra.Command) {
-	cmd.Flags().StringVarP(&f.format, "output", "o", "text", "output: "+strings.Join(report.Formats(), ", "))
+func (f *outputFlags) add(cmd *cobra.Command) { f.addAs(cmd, "output", "o") }
+
+// addAs adds the flags, the format's under a name and a letter of its own.
+func (f *outputFlags) addAs(cmd *cobra.Command, name, letter string) {
+	f.name = name
+	cmd.Flags().StringVarP(&f.format, name, letter, "text", "output: "+strings.Join(report.Formats(), ", "))
 	cmd.Flags().BoolVarP(&f.verbose, "verbose", "v", false, "list the passed and skipped checks too")
-	_ = cmd.RegisterFlagCompletionFunc("output", cobra.FixedCompletions(report.Formats(), cobra.ShellCompDirectiveNoFileComp))
+	_ = cmd.RegisterFlagCompletionFunc(name, cobra.FixedCompletions(report.Formats(), cobra.ShellCompDirectiveNoFileComp))
 }
 
-func (f *outputFlags) check() error { return oneOf("output", f.format, report.Formats()) }
+func (f *outputFlags) check() error { return oneOf(f.name, f.format, report.Formats()) }
 
 func newDiagnose() *cobra.Command {
 	var target targetFlags

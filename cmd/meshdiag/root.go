@@ -28,7 +28,7 @@ as a YAML map of flag names to values. A flag wins over the environment, and tha
 		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error { return settings(cmd) },
 	}
 	root.PersistentFlags().String("config", "", "YAML file with values for flags")
-	root.AddCommand(newDemo(), newDiagnose(), newExplain(), newServe(), newLab(), newChecks(), newVersion())
+	root.AddCommand(newDemo(), newDiagnose(), newCollect(), newExplain(), newServe(), newLab(), newChecks(), newVersion())
 	root.CompletionOptions.HiddenDefaultCmd = false
 	return root
 }

@@ -41,7 +41,7 @@ func (f *targetFlags) add(cmd *cobra.Command) {
 	fs.StringVar(&f.instance, "instance", "", "one VM")
 	fs.StringVar(&f.symptom, "symptom", "", "what you see: "+strings.Join(symptomNames(), ", "))
 	fs.StringArrayVarP(&f.files, "file", "f", nil,
-		"`FILE` to read: bootstrap, CSDS answer, forwarding rules, instances, log; its kind is found by content; - is standard input; repeatable")
+		"`FILE` to read: bootstrap, CSDS answer, forwarding rules, instances, log, or an archive or a folder of such; its kind is found by content; - is standard input; repeatable")
 	fs.StringArrayVar(&f.baseline, "baseline", nil, "config dump `FILE` of a proxy that works, to compare with; repeatable")
 	fs.StringVar(&f.destination, "destination", "", "what a client in the mesh can't reach: IP:PORT, HOST:PORT or a service's name")
 	fs.Int32Var(&f.servingPort, "serving-port", 0, "port that the proxy's own application serves on, for traffic that comes in")
@@ -62,8 +62,8 @@ func symptomNames() []string {
 	return out
 }
 
-// request makes the request; it reads the files.
-func (f *targetFlags) request(stdin io.Reader) (*pb.DiagnoseRequest, error) {
+// request makes the request; it reads the files. more are files that were read already.
+func (f *targetFlags) request(stdin io.Reader, more ...*pb.Artifact) (*pb.DiagnoseRequest, error) {
 	r := &pb.DiagnoseRequest{Timeout: durationpb.New(f.timeout), Destination: f.destination, ServingPort: f.servingPort}
 	t := &pb.Target{Project: f.project, Network: f.network, Mesh: f.mesh, NodeId: f.nodeID}
 	switch {
@@ -77,7 +77,7 @@ func (f *targetFlags) request(stdin io.Reader) (*pb.DiagnoseRequest, error) {
 	if f.project != "" || f.network != "" || f.mesh != "" || f.nodeID != "" || t.Vm != nil {
 		r.Target = t
 	}
-	if r.Target == nil && len(f.files) == 0 {
+	if r.Target == nil && len(f.files) == 0 && len(more) == 0 {
 		return nil, usage("what is to be diagnosed? Name --project with --network or --mesh, or a file with -f")
 	}
 	if f.symptom != "" {
@@ -87,6 +87,9 @@ func (f *targetFlags) request(stdin io.Reader) (*pb.DiagnoseRequest, error) {
 		r.Symptom = pb.Symptom(pb.Symptom_value[symptomPrefix+strings.ToUpper(strings.ReplaceAll(f.symptom, "-", "_"))])
 	}
 	left := int64(maxArtifacts)
+	for _, a := range more {
+		left -= int64(len(a.GetData()))
+	}
 	read := func(names []string) (out []*pb.Artifact, err error) {
 		for _, name := range names {
 			b, err := readArtifact(name, stdin, left)
@@ -102,6 +105,7 @@ func (f *targetFlags) request(stdin io.Reader) (*pb.DiagnoseRequest, error) {
 	if r.Artifacts, err = read(f.files); err != nil {
 		return nil, err
 	}
+	r.Artifacts = append(more, r.Artifacts...)
 	if r.Baseline, err = read(f.baseline); err != nil {
 		return nil, err
 	}
@@ -113,6 +117,10 @@ func readArtifact(name string, stdin io.Reader, most int64) (b []byte, err error
 		b, err = io.ReadAll(io.LimitReader(stdin, most+1))
 		if err == nil && int64(len(b)) > most {
 			err = fmt.Errorf("standard input is larger than the %d MiB that all files may have together", maxArtifacts>>20)
+		}
+	} else if st, serr := os.Stat(name); serr == nil && st.IsDir() {
+		if b, err = packFolder(name); err == nil && int64(len(b)) > most {
+			err = fmt.Errorf("the folder %s has %d MiB packed; all files together may have %d", name, len(b)>>20, maxArtifacts>>20)
 		}
 	} else {
 		if st, serr := os.Stat(name); serr == nil && st.Mode().IsRegular() && st.Size() > most {

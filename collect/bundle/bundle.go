@@ -124,6 +124,8 @@ type Bundle struct {
 type File struct {
 	Name string // relative, with forward slashes
 	Data []byte
+	// Link says that it is no plain file: it is packed without content, and whoever reads the archive refuses it by name.
+	Link bool
 }
 
 // Write writes the bundle as a gzipped tar: the manifest, then the files by name.
@@ -143,10 +145,13 @@ func Pack(w io.Writer, files []File, at time.Time) error {
 	t := tar.NewWriter(z)
 	for _, f := range files {
 		h := &tar.Header{Typeflag: tar.TypeReg, Name: f.Name, Size: int64(len(f.Data)), Mode: 0o600, ModTime: at.Truncate(time.Second)}
+		if f.Link {
+			h.Typeflag, h.Size, h.Linkname = tar.TypeSymlink, 0, "not-followed"
+		}
 		if err := t.WriteHeader(h); err != nil {
 			return fmt.Errorf("packing %s: %w", f.Name, err)
 		}
-		if _, err := t.Write(f.Data); err != nil {
+		if _, err := t.Write(f.Data[:h.Size]); err != nil {
 			return fmt.Errorf("packing %s: %w", f.Name, err)
 		}
 	}

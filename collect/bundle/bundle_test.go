@@ -144,7 +144,7 @@ func TestIsArchive(t *testing.T) {
 func TestWrite(t *testing.T) {
 	at := time.Date(2026, 1, 2, 3, 4, 5, 678, time.UTC)
 	b := Bundle{Manifest: Manifest{Kind: KindManifest, Version: Version, Taken: at, Hostname: "vm-1", Items: []Item{{Name: ItemRules, Status: Unread, Reason: "not root"}}},
-		Files: []File{{"b/x", []byte("2")}, {"a", []byte("1")}}}
+		Files: []File{{Name: "b/x", Data: []byte("2")}, {Name: "a", Data: []byte("1")}}}
 	var out bytes.Buffer
 	if err := b.Write(&out); err != nil {
 		t.Fatal(err)

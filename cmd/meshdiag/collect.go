@@ -1,0 +1,198 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/meshdiag/meshdiag/collect/bundle"
+	"github.com/meshdiag/meshdiag/collect/host"
+	"github.com/meshdiag/meshdiag/collect/probe"
+	pb "github.com/meshdiag/meshdiag/gen/meshdiag/v1"
+	"github.com/meshdiag/meshdiag/xdsclient"
+)
+
+// collectFlags say where a recording is made, and where it goes.
+type collectFlags struct {
+	bundle, send  string
+	diagnose      bool
+	root          string
+	metadata      string
+	adminPorts    []int
+	recordTimeout time.Duration
+}
+
+func (f *collectFlags) add(cmd *cobra.Command) {
+	fs := cmd.Flags()
+	fs.StringVarP(&f.bundle, "bundle", "o", "", "write the recording to `FILE`, a tar.gz that diagnose -f takes")
+	fs.StringVar(&f.send, "send", "", "have it diagnosed by the meshdiag at `HOST:PORT`")
+	fs.BoolVar(&f.diagnose, "diagnose", false, "diagnose it here and now")
+	fs.StringVar(&f.root, "root", "/", "`FOLDER` where the host's files are mounted")
+	fs.StringVar(&f.metadata, "metadata-server", host.DefaultMetadataURL, "base `URL` of the metadata server")
+	fs.IntSliceVar(&f.adminPorts, "admin-port", nil, "`PORT` of Envoy's admin interface on loopback where no bootstrap tells (default 15000 and 9901); repeatable")
+	fs.DurationVar(&f.recordTimeout, "record-timeout", host.DefaultTimeout, "how long the recording may take")
+}
+
+func newCollect() *cobra.Command {
+	var from collectFlags
+	var target targetFlags
+	var conn connectionFlags
+	var server serverFlags
+	var out outputFlags
+	cmd := &cobra.Command{
+		Use:   "collect",
+		Short: "Record what a VM or a pod shows of its mesh; run it there",
+		Long: `collect records what can be seen of a mesh from the VM, or from inside the pod's network, that it runs on: processes and
+listening sockets, packet filter rules, Envoy's admin interface, bootstraps, logs, and the way to the control plane.
+
+It changes nothing, and needs root only for what only root may read: what it couldn't read is listed. Tokens, passwords and
+private keys are taken out before anything is written or sent.`,
+		Example: `  sudo meshdiag collect -o bundle.tar.gz
+  sudo meshdiag collect --send meshdiag.example.com:443 --project mesh-prod --network mesh-vpc
+  sudo meshdiag collect --diagnose --destination 10.0.0.1:80`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			switch {
+			case from.bundle == "" && from.send == "" && !from.diagnose:
+				return usage("where does the recording go? Name a file with -o, a server with --send, or --diagnose")
+			case from.send != "" && from.diagnose:
+				return usage("--send and --diagnose exclude each other")
+			}
+			server.address = from.send
+			if err := out.check(); err != nil {
+				return err
+			}
+			// What is wrong with the flags is told before anything is recorded.
+			recording := &pb.Artifact{}
+			var req *pb.DiagnoseRequest
+			connect := func(ctx context.Context) (*connected, error) {
+				c, err := conn.connection()
+				if err != nil {
+					return nil, err
+				}
+				return inProcess(ctx, c)
+			}
+			if from.send != "" || from.diagnose {
+				var err error
+				if req, err = target.request(cmd.InOrStdin(), recording); err != nil {
+					return err
+				}
+			}
+			if from.send != "" {
+				c, err := server.connect(cmd.Context())
+				if err != nil {
+					return asExit(err)
+				}
+				connect = func(context.Context) (*connected, error) { return c, nil }
+			}
+			b, packed, err := from.record(cmd, conn)
+			if err != nil {
+				return err
+			}
+			fmt.Fprint(cmd.ErrOrStderr(), told(b))
+			if from.bundle != "" {
+				if err := writePrivately(from.bundle, packed); err != nil {
+					return failed(fmt.Errorf("writing the recording: %w", err))
+				}
+				fmt.Fprintf(cmd.ErrOrStderr(), "%s: %s, %d KiB\n", from.bundle, fmt.Sprint(len(b.Files)+1, " files"), (len(packed)+1023)>>10)
+			}
+			if req == nil {
+				return nil
+			}
+			if len(packed) > maxArtifacts {
+				return failed(fmt.Errorf("the recording has %d MiB; a diagnosis takes %d: write it with -o, unpack it, and hand in its files with -f", len(packed)>>20, maxArtifacts>>20))
+			}
+			recording.Name, recording.Data = b.Manifest.Hostname+".tar.gz", packed
+			return diagnoseAndPrint(cmd, connect, req, out, nil)
+		},
+	}
+	from.add(cmd)
+	target.add(cmd)
+	conn.add(cmd)
+	server.name = "send"
+	server.addTLS(cmd)
+	out.addAs(cmd, "format", "")
+	return cmd
+}
+
+// record makes the recording, and packs it.
+func (f *collectFlags) record(cmd *cobra.Command, conn connectionFlags) (*bundle.Bundle, []byte, error) {
+	c, err := conn.connection()
+	if err != nil {
+		return nil, nil, err
+	}
+	tlsConfig, err := xdsclient.TLSConfig(c.CAFile)
+	if err != nil {
+		return nil, nil, usage("--ca-file: %v", err)
+	}
+	var roots *x509.CertPool
+	if tlsConfig != nil {
+		roots = tlsConfig.RootCAs
+	}
+	probes := probe.Config{Endpoint: c.TrafficDirectorEndpoint, ExpectedRanges: c.Ranges, RootCAs: roots}
+	if c.DNSServer != "" {
+		probes.Resolvers = []string{c.DNSServer}
+	}
+	if st, err := os.Stat(f.root); err != nil || !st.IsDir() {
+		return nil, nil, usage("--root %q is not a folder", f.root)
+	}
+	r, err := host.New(host.Config{Root: f.root, MetadataURL: f.metadata, AdminPorts: f.adminPorts, Probe: probes, Timeout: f.recordTimeout, Program: "meshdiag " + version()})
+	if err != nil {
+		return nil, nil, &exitError{code: exitUsage, err: err}
+	}
+	b, err := r.Record(cmd.Context())
+	if err != nil {
+		return nil, nil, failed(err)
+	}
+	var packed bytes.Buffer
+	if err := b.Write(&packed); err != nil {
+		return nil, nil, failed(err)
+	}
+	return b, packed.Bytes(), nil
+}
+
+// told says what could not be read.
+func told(b *bundle.Bundle) string {
+	unread := b.Manifest.Unread()
+	if len(unread) == 0 {
+		return ""
+	}
+	out := "Not read, or not wholly:\n"
+	for _, u := range unread {
+		out += "  " + u + "\n"
+	}
+	return out
+}
+
+// writePrivately writes a file that only its owner may read, all at once: whoever looks sees the old file or the new one.
+func writePrivately(name string, data []byte) (err error) {
+	if st, err := os.Stat(name); err == nil && !st.Mode().IsRegular() {
+		return fmt.Errorf("%s is no plain file", name)
+	}
+	f, err := os.CreateTemp(filepath.Dir(name), "."+filepath.Base(name)+".*") // made with mode 0600
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, os.Remove(f.Name()))
+		}
+	}()
+	if _, err = f.Write(data); err != nil {
+		return errors.Join(err, f.Close())
+	}
+	if err = f.Sync(); err != nil {
+		return errors.Join(err, f.Close())
+	}
+	if err = f.Close(); err != nil {
+		return err
+	}
+	return os.Rename(f.Name(), name)
+}

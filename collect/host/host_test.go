@@ -1,0 +1,437 @@
+package host_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/meshdiag/meshdiag/collect/artifact"
+	"github.com/meshdiag/meshdiag/collect/bundle"
+	"github.com/meshdiag/meshdiag/collect/host"
+	"github.com/meshdiag/meshdiag/collect/probe"
+	"github.com/meshdiag/meshdiag/diagnose"
+	"github.com/meshdiag/meshdiag/evidence"
+	"github.com/meshdiag/meshdiag/evidence/netfilter"
+)
+
+// TestMain is Envoy where the tests start this program as one.
+func TestMain(m *testing.M) {
+	if os.Getenv("TEST_AS_ENVOY") == "" {
+		os.Exit(m.Run())
+	}
+	lis, err := net.FileListener(os.NewFile(3, "listener"))
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	fmt.Println("ready")
+	server := &http.Server{Handler: envoyAdmin(), ReadHeaderTimeout: time.Minute}
+	_ = server.Serve(lis)
+}
+
+const secret = "k7SecretSecretSecretSecret"
+
+// envoyAdmin answers as Envoy's admin interface does; what isn't a GET would change something.
+func envoyAdmin() http.Handler {
+	page := func(s string) http.HandlerFunc {
+		return func(w http.ResponseWriter, r *http.Request) {
+			if r.Method != http.MethodGet {
+				http.Error(w, "changed!", http.StatusTeapot)
+				return
+			}
+			_, _ = w.Write([]byte(s))
+		}
+	}
+	mux := http.NewServeMux()
+	node := `"node":{"id":"projects/123/networks/mesh-vpc/nodes/x","metadata":{"TRAFFICDIRECTOR_NETWORK_NAME":"mesh-vpc"}}`
+	mux.HandleFunc("/server_info", page(`{"version":"abc/1.30.1/Clean/RELEASE/BoringSSL","state":"LIVE","uptime_current_epoch":"60s",`+node+`}`))
+	mux.HandleFunc("/config_dump", page(`{"configs":[{"@type":"type.googleapis.com/envoy.admin.v3.BootstrapConfigDump","bootstrap":{`+node+`,
+		"x":{"access_token":"`+secret+`"},
+		"static_resources":{"listeners":[{"name":"l","address":{"socket_address":{"address":"0.0.0.0","port_value":15001}}}]}}}]}`))
+	mux.HandleFunc("/clusters", page(`{"cluster_statuses":[{"name":"c","host_statuses":[{"address":{"socket_address":{"address":"10.0.0.9","port_value":80}},"health_status":{"eds_health_status":"HEALTHY"}}]}]}`))
+	mux.HandleFunc("/listeners", page(`{"listener_statuses":[{"name":"l","local_address":{"socket_address":{"address":"0.0.0.0","port_value":15001}}}]}`))
+	mux.HandleFunc("/stats", page("control_plane.connected_state: 1\nserver.live: 1\n"))
+	mux.HandleFunc("/init_dump", page("{}"))
+	mux.HandleFunc("/certs", page(`{"certificates":[]}`))
+	return mux
+}
+
+// startEnvoy starts a process called envoy, with an admin interface on a port of its own.
+func startEnvoy(t *testing.T, accessLog string) (pid, port int, bootstrap string) {
+	t.Helper()
+	lis, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer lis.Close()
+	port = lis.Addr().(*net.TCPAddr).Port
+	file, err := lis.(*net.TCPListener).File()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	dir := t.TempDir()
+	bootstrap = filepath.Join(dir, "bootstrap.yaml")
+	put(t, bootstrap, fmt.Sprintf(`node:
+  id: projects/123/networks/mesh-vpc/nodes/x
+  metadata:
+    TRAFFICDIRECTOR_NETWORK_NAME: mesh-vpc
+    TRAFFICDIRECTOR_ACCESS_LOG_PATH: %s
+admin:
+  address: {socket_address: {address: 127.0.0.1, port_value: %d}}
+dynamic_resources:
+  ads_config: {api_type: GRPC, transport_api_version: V3}
+  call: {access_token: %s}
+`, accessLog, port, secret))
+	put(t, filepath.Join(dir, "sidecar.env"), "VPC_NETWORK_NAME='mesh-vpc'\nGCP_PROJECT_NUMBER='123'\nLOG_DIR='"+dir+"'\n")
+	put(t, filepath.Join(dir, "envoy.err.log"), "[2026-05-01 10:11:12.345][1][warning] gRPC config stream closed: 7, x\nAuthorization: Bearer "+secret+"\n")
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.CommandContext(t.Context(), self)
+	cmd.Args = []string{"/usr/local/bin/envoy", "-c", bootstrap, "--api-key", secret}
+	cmd.Env = []string{"TEST_AS_ENVOY=1", "GRPC_XDS_BOOTSTRAP_CONFIG=" + `{"xds_servers":[{"server_uri":"trafficdirector.googleapis.com:443"}],"node":{"id":"projects/123/networks/mesh-vpc/nodes/g"}}`, "OTHER=" + secret}
+	cmd.ExtraFiles = []*os.File{file}
+	cmd.Stderr = os.Stderr
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
+	if _, err := out.Read(make([]byte, 5)); err != nil {
+		t.Fatal(err)
+	}
+	return cmd.Process.Pid, port, bootstrap
+}
+
+func put(t testing.TB, name, text string) {
+	t.Helper()
+	if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(name, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// metadataServer answers as Compute Engine's does, and refuses to give tokens away.
+func metadataServer(t *testing.T) string {
+	values := map[string]string{
+		"project/numeric-project-id": "123", "project/project-id": "mesh-prod", "instance/service-accounts/default/email": "sa@mesh-prod.iam.gserviceaccount.com",
+		"instance/service-accounts/default/scopes": "https://www.googleapis.com/auth/logging.write\nhttps://www.googleapis.com/auth/cloud-platform\n",
+	}
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Metadata-Flavor", "Google")
+		v, ok := values[strings.TrimPrefix(r.URL.Path, "/computeMetadata/v1/")]
+		switch {
+		case strings.Contains(r.URL.Path, "token"):
+			t.Errorf("a token was asked for: %s", r.URL)
+		case r.Header.Get("Metadata-Flavor") != "Google" || r.Method != http.MethodGet:
+			w.WriteHeader(http.StatusForbidden)
+		case !ok:
+			w.WriteHeader(http.StatusNotFound)
+		default:
+			_, _ = w.Write([]byte(v))
+		}
+	}))
+	t.Cleanup(s.Close)
+	return s.URL
+}
+
+// refusing gives an address that refuses connections.
+func refusing(t *testing.T) string {
+	t.Helper()
+	lis, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer lis.Close()
+	return lis.Addr().String()
+}
+
+// commands makes a folder of commands that print what the real ones do.
+func commands(t *testing.T, scripts map[string]string) []string {
+	t.Helper()
+	dir := t.TempDir()
+	for name, text := range scripts {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte("#!/bin/sh\n"+text+"\n"), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return []string{dir, "/bin", "/usr/bin"}
+}
+
+const saved = "# Generated by iptables-save v1.8.9 (nf_tables)\n*nat\n:PREROUTING ACCEPT [0:0]\n:INPUT ACCEPT [0:0]\n:OUTPUT ACCEPT [0:0]\n:POSTROUTING ACCEPT [0:0]\n" +
+	":ISTIO_OUTPUT - [0:0]\n[3:180] -A OUTPUT -p tcp -j ISTIO_OUTPUT\n[1:60] -A ISTIO_OUTPUT -d 10.0.0.0/8 -p tcp -j REDIRECT --to-ports 15001\nCOMMIT\n# Completed\n"
+
+func cat(text string) string { return "cat <<'END'\n" + text + "END" }
+
+func record(t *testing.T, cfg host.Config) *bundle.Bundle {
+	t.Helper()
+	if cfg.Probe.Endpoint == "" {
+		cfg.Probe = probe.Config{Endpoint: refusing(t)}
+	}
+	if cfg.MetadataURL == "" {
+		cfg.MetadataURL = "http://" + refusing(t)
+	}
+	r, err := host.New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := r.Record(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+// facts hands a bundle in as a person would.
+func facts(t *testing.T, b *bundle.Bundle) (*evidence.View, []evidence.ArtifactFile) {
+	t.Helper()
+	var packed bytes.Buffer
+	if err := b.Write(&packed); err != nil {
+		t.Fatal(err)
+	}
+	r, err := artifact.New(artifact.Config{Signatures: []diagnose.Signature{{ID: "closed", Anchors: []string{"gRPC config stream"}, Pattern: `gRPC config stream closed: (?P<code>\d+)`}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	set := evidence.NewSet()
+	if err := r.Collector().Collect(t.Context(), diagnose.Request{Artifacts: []diagnose.Artifact{{Name: "bundle.tar.gz", Data: packed.Bytes()}}}, evidence.NewView(set), set); err != nil {
+		t.Fatal(err)
+	}
+	v := evidence.NewView(set)
+	return v, get(t, v, evidence.Artifacts)
+}
+
+func get[T any](t *testing.T, v *evidence.View, k evidence.Key[T]) T {
+	t.Helper()
+	x, err := evidence.Get(v, k)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return x
+}
+
+func item(t *testing.T, b *bundle.Bundle, name string) bundle.Item {
+	t.Helper()
+	i := slices.IndexFunc(b.Manifest.Items, func(i bundle.Item) bool { return i.Name == name })
+	if i < 0 {
+		t.Fatalf("no item %s in %+v", name, b.Manifest.Items)
+	}
+	return b.Manifest.Items[i]
+}
+
+// A real process with a real admin interface is recorded, the bundle is handed in, and every fact comes out of it.
+func TestRoundTrip(t *testing.T) {
+	accessLog := filepath.Join(t.TempDir(), "access.log")
+	pid, port, _ := startEnvoy(t, accessLog)
+	refused := refusing(t)
+	b := record(t, host.Config{
+		MetadataURL: metadataServer(t), Probe: probe.Config{Endpoint: refused}, Program: "meshdiag test",
+		CommandPath: commands(t, map[string]string{"iptables-nft-save": cat(saved), "ip6tables-nft-save": "true", "iptables-legacy-save": "true", "ip6tables-legacy-save": "true"}),
+	})
+	for _, f := range b.Files {
+		if bytes.Contains(f.Data, []byte(secret)) {
+			t.Errorf("%s holds the secret", f.Name)
+		}
+	}
+	v, files := facts(t, b)
+	if files[0].Kind != string(bundle.KindManifest) || !strings.Contains(files[0].Note, "recorded on ") {
+		t.Errorf("%+v", files[0])
+	}
+	for _, f := range files {
+		if !f.Used && !strings.HasSuffix(f.Name, "certs.json") && !strings.HasSuffix(f.Name, "init_dump.json") {
+			t.Errorf("not used: %+v", f)
+		}
+	}
+
+	processes := get(t, v, evidence.Processes)[0]
+	i := slices.IndexFunc(processes.List, func(p evidence.Process) bool { return p.PID == pid })
+	if i < 0 {
+		t.Fatal("Envoy's process is missing")
+	}
+	if p := processes.List[i]; p.Command != "envoy" && !strings.Contains(p.Args, "/envoy -c") || p.UID != os.Geteuid() || p.Started.IsZero() || time.Since(p.Started) > time.Hour || !strings.HasSuffix(p.Args, "--api-key [redacted]") {
+		t.Errorf("%+v", p)
+	}
+	sockets := get(t, v, evidence.Sockets)[0]
+	if !slices.ContainsFunc(sockets.List, func(s evidence.Socket) bool {
+		return s.Port == port && s.PID == pid && s.Address == "127.0.0.1" && s.UID == os.Geteuid()
+	}) || !sockets.Whole {
+		t.Errorf("no socket of Envoy's in %+v", sockets)
+	}
+	rules := get(t, v, evidence.PacketRules)
+	if len(rules) != 1 || rules[0].Set.Rules() != 2 || len(rules[0].Set.Find(netfilter.IPv4, "nat")) != 1 || rules[0].Problem != "" {
+		t.Errorf("%+v", rules)
+	}
+	if os.Geteuid() == 0 && (!rules[0].Set.Complete[netfilter.IPv4] || !rules[0].Set.Complete[netfilter.IPv6]) {
+		t.Errorf("not complete: %+v", rules[0])
+	}
+	if d := get(t, v, evidence.EnvoyDumps); len(d) != 1 || d[0].Dump == nil || d[0].Problem != "" {
+		t.Errorf("%+v", d)
+	}
+	if s := get(t, v, evidence.EnvoyInfos); len(s) != 1 || s[0].Info.State != "LIVE" || s[0].Info.Node.ID != "projects/123/networks/mesh-vpc/nodes/x" {
+		t.Errorf("%+v", s)
+	}
+	get(t, v, evidence.EnvoyHosts)
+	get(t, v, evidence.EnvoyListeners)
+	get(t, v, evidence.EnvoyStats)
+	kinds := map[evidence.BootstrapKind]bool{}
+	for _, x := range get(t, v, evidence.Bootstraps) {
+		kinds[x.Kind] = true
+	}
+	if !kinds[evidence.EnvoyBootstrap] || !kinds[evidence.GRPCBootstrap] || !kinds[evidence.SidecarEnvFile] {
+		t.Errorf("bootstraps %v", kinds)
+	}
+	if a := get(t, v, evidence.PathAccesses); len(a) != 1 || a[0].Path != accessLog || !a[0].Writable || a[0].Unknown {
+		t.Errorf("%+v", a)
+	}
+	if m := get(t, v, evidence.LogMessages); len(m) != 1 || m[0].Fields["code"] != "7" {
+		t.Errorf("%+v", m)
+	}
+	id := get(t, v, evidence.Identities)[0]
+	if id.Number != "123" || id.Project != "mesh-prod" || id.Email != "sa@mesh-prod.iam.gserviceaccount.com" || len(id.Scopes) != 2 {
+		t.Errorf("%+v", id)
+	}
+	tcp := get(t, v, evidence.TCPProbe)
+	if len(tcp) != 1 || tcp[0].Outcome != evidence.TCPRefused || tcp[0].Address != refused || tcp[0].Source.Vantage != evidence.FromWorkload || !tcp[0].Source.Pasted || !tcp[0].Source.Time.Equal(b.Manifest.Taken) {
+		t.Errorf("%+v", tcp)
+	}
+	if _, err := evidence.Get(v, evidence.TLSProbe); err == nil || !strings.Contains(err.Error(), "takes a connection") {
+		t.Errorf("the TLS probe that couldn't be made: %v", err)
+	}
+}
+
+// What can't be read is said, and is failed in the facts: never empty.
+func TestUnread(t *testing.T) {
+	root := t.TempDir()
+	put(t, filepath.Join(root, "proc/42/cmdline"), "/usr/bin/envoy\x00--config-path\x00/etc/envoy/missing.yaml\x00")
+	put(t, filepath.Join(root, "proc/42/status"), "Name:\tenvoy\nUid:\t101\t101\t101\t101\nGid:\t101\t101\t101\t101\nGroups:\t4 \nCapEff:\t0000000000000000\n")
+	put(t, filepath.Join(root, "proc/42/stat"), "42 (en) voy) S 1 1 1 0 -1 4194560 1 0 0 0 1 1 0 0 20 0 1 0 5000 1 1\n")
+	put(t, filepath.Join(root, "proc/stat"), "cpu 1\nbtime 1700000000\n")
+	put(t, filepath.Join(root, "proc/sys/kernel/hostname"), "vm-1\n")
+	put(t, filepath.Join(root, "proc/self/net/ip_tables_names"), "nat\n")
+	put(t, filepath.Join(root, "etc/passwd"), "root:x:0:0::/root:/bin/sh\nenvoy:x:101:101::/:/bin/false\n")
+	b := record(t, host.Config{Root: root, AdminPorts: []int{port(t, refusing(t))}, CommandPath: commands(t, map[string]string{
+		"iptables-nft-save": "echo 'Could not fetch rule set generation id: Permission denied (you must be root)' >&2; exit 4", "ip6tables-nft-save": "exit 1"})})
+	if b.Manifest.Hostname != "vm-1" {
+		t.Errorf("host %q", b.Manifest.Hostname)
+	}
+	for name, reason := range map[string]string{
+		bundle.ItemSockets: "tcp", bundle.ItemRules: "you must be root", bundle.ItemBootstrap: "missing.yaml", bundle.ItemEnvoyAccess: "connection refused", bundle.ItemIdentity: "connection refused",
+	} {
+		if i := item(t, b, name); i.Status != bundle.Unread || !strings.Contains(i.Reason, reason) {
+			t.Errorf("%+v", i)
+		}
+	}
+	v, files := facts(t, b)
+	if !strings.Contains(files[0].Note, "packet rules: not read") {
+		t.Errorf("%+v", files[0])
+	}
+	for name, err := range map[string]error{
+		"sockets": missing(v, evidence.Sockets), "rules": missing(v, evidence.PacketRules), "bootstrap": missing(v, evidence.Bootstraps),
+		"dump": missing(v, evidence.EnvoyDumps), "identity": missing(v, evidence.Identities),
+	} {
+		if err == nil || !strings.Contains(err.Error(), "could not be read") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	p := get(t, v, evidence.Processes)[0].List[0]
+	want := evidence.Process{PID: 42, User: "envoy", UID: 101, GID: 101, Command: "envoy", Args: "/usr/bin/envoy --config-path /etc/envoy/missing.yaml", Started: time.Unix(1700000050, 0).UTC()}
+	if p != want {
+		t.Errorf("got  %+v\nwant %+v", p, want)
+	}
+}
+
+func port(t *testing.T, address string) int {
+	t.Helper()
+	_, p, err := net.SplitHostPort(address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	n, err := strconv.Atoi(p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+func missing[T any](v *evidence.View, k evidence.Key[T]) error {
+	_, err := evidence.Get(v, k)
+	return err
+}
+
+// Whatever listens on a usual admin port and is no Envoy is asked one question, and not recorded.
+func TestOtherServiceOnTheAdminPort(t *testing.T) {
+	asked := 0
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { asked++; fmt.Fprint(w, "hello "+secret) }))
+	defer s.Close()
+	root := t.TempDir()
+	put(t, filepath.Join(root, "proc/7/cmdline"), "sleep\x001\x00")
+	b := record(t, host.Config{Root: root, AdminPorts: []int{port(t, s.Listener.Addr().String())}, CommandPath: []string{t.TempDir()}})
+	if i := item(t, b, bundle.ItemEnvoyAccess); i.Status != bundle.Absent || !strings.Contains(i.Reason, "no Envoy's admin interface") || asked != 1 {
+		t.Errorf("asked %d times: %+v", asked, i)
+	}
+}
+
+// A command that hangs, or prints without end, is left behind.
+func TestBoundedCommands(t *testing.T) {
+	root := t.TempDir()
+	put(t, filepath.Join(root, "proc/7/cmdline"), "sleep\x001\x00")
+	b := record(t, host.Config{Root: root, Timeout: 2 * time.Second, CommandPath: commands(t, map[string]string{"iptables-nft-save": "yes", "ip6tables-nft-save": "sleep 1000"})})
+	i := item(t, b, bundle.ItemRules)
+	if i.Status != bundle.Unread || !strings.Contains(i.Reason, "iptables-nft-save: ") {
+		t.Errorf("%+v", i)
+	}
+}
+
+func TestCancelled(t *testing.T) {
+	r, err := host.New(host.Config{Root: t.TempDir(), Probe: probe.Config{Endpoint: refusing(t)}, MetadataURL: "http://" + refusing(t), CommandPath: []string{t.TempDir()}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := r.Record(ctx); err == nil {
+		t.Error("a recording that was ended is given out as one")
+	}
+}
+
+func TestConfig(t *testing.T) {
+	for _, cfg := range []host.Config{{MetadataURL: "metadata"}, {AdminPorts: []int{70000}}, {Probe: probe.Config{Endpoint: "nowhere"}}} {
+		if _, err := host.New(cfg); err == nil {
+			t.Errorf("%+v is taken", cfg)
+		}
+	}
+}
+
+// The documents say their kind first: one that is cut off is still known for what it was.
+func TestKindsComeFirst(t *testing.T) {
+	root := t.TempDir()
+	put(t, filepath.Join(root, "proc/7/cmdline"), "sleep\x001\x00")
+	for _, f := range record(t, host.Config{Root: root, CommandPath: []string{t.TempDir()}}).Files {
+		if strings.HasSuffix(f.Name, ".json") && !bytes.HasPrefix(f.Data, []byte("{\n \"kind\": \"meshdiag-")) {
+			t.Errorf("%s begins %.40q", f.Name, f.Data)
+		}
+		var head bundle.Head
+		if strings.HasSuffix(f.Name, ".json") && (json.Unmarshal(f.Data, &head) != nil || !slices.Contains(bundle.Kinds(), head.Kind)) {
+			t.Errorf("%s: %+v", f.Name, head)
+		}
+	}
+}
