@@ -65,7 +65,7 @@ func TestExplainFormats(t *testing.T) {
 	}
 	var rep struct {
 		Verdict string
-		Causes  []struct{ CheckId string }
+		Causes  []struct{ CheckID string }
 	}
 	_, out, _ := explained(t, scopeRefused, "-o", "json")
 	if err := json.Unmarshal([]byte(out), &rep); err != nil || rep.Verdict != "VERDICT_CAUSES_FOUND" || len(rep.Causes) != 1 {
