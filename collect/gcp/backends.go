@@ -311,7 +311,7 @@ func networkProject(url string) string {
 
 // collectBackendHealth asks for the health of each group behind the mesh's backend services. Groups whose endpoints the
 // proxies themselves check are left out: Google's probers know nothing of them.
-// https://docs.cloud.google.com/service-mesh/docs/service-routing/advanced-traffic-management-td
+// https://cloud.google.com/traffic-director/docs/internet-negs
 func (a *API) collectBackendHealth(ctx context.Context, req diagnose.Request, view *evidence.View, set *evidence.Set) error {
 	const method = "compute.backendServices.getHealth"
 	name := evidence.BackendHealth.Name()
