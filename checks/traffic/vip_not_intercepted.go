@@ -1,0 +1,65 @@
+package traffic
+
+import (
+	"fmt"
+
+	"github.com/meshdiag/meshdiag/checks/hostrules"
+	"github.com/meshdiag/meshdiag/diagnose"
+	"github.com/meshdiag/meshdiag/evidence"
+	"github.com/meshdiag/meshdiag/evidence/netfilter"
+)
+
+// VIPNotIntercepted finds destinations that the rules leave out, though they take others to the proxy.
+var VIPNotIntercepted = diagnose.Check{
+	ID:       "traffic/vip-not-intercepted",
+	Severity: diagnose.Blocking,
+	Layer:    diagnose.LayerInterception,
+	Symptoms: []diagnose.Symptom{diagnose.SymptomRequestsFail},
+	Doc: diagnose.Doc{
+		Title: "The destination's address isn't taken to the proxy",
+		Explanation: "The rules take some ranges of addresses to the proxy, and the destination's address is in none of them. The connection goes to that " +
+			"address itself, past the mesh; the address of a forwarding rule belongs to no machine, so nothing answers there.",
+		Quiet: "When a broader range holds the address, when everything is intercepted, and when a rule leaves the address out on purpose.",
+		Remedy: []diagnose.Step{
+			{Text: "See which ranges the rules take to the proxy.", Command: showNAT},
+			{Text: "On a VM set up by hand, add a range that holds {{address}} to SERVICE_CIDR in sidecar.env, and run the start script again as root."},
+			{If: "instance", Text: "On a VM made with --service-proxy the agent writes the ranges: see whether it failed.",
+				Command: "gcloud compute instances get-guest-attributes {{instance}} --zone={{zone}} --project={{project}} --query-path=gce-service-proxy/"},
+			{Text: "In a pod, add the range to the annotation traffic.sidecar.istio.io/includeOutboundIPRanges, and make the pod anew."},
+		},
+		References: []string{refAutoVMs, refTroubleshooting},
+	},
+	Needs:    needs(evidence.ForwardingRules.Name()),
+	Applies:  asksDestination,
+	Evaluate: vipNotIntercepted,
+}
+
+func vipNotIntercepted(req diagnose.Request, v *evidence.View) ([]diagnose.Cause, error) {
+	to, err := destination(req, v)
+	return each(v, func(h hostrules.Host) ([]diagnose.Cause, error) {
+		switch {
+		case err != nil:
+			return nil, err
+		case to.Addr().IsLoopback():
+			return nil, diagnose.Skip("%s is the host itself", to.Addr())
+		case h.KubernetesNode():
+			return nil, diagnose.Skip("the rules are those of a Kubernetes node; a pod's are in its own network namespace")
+		}
+		r, intercepted, sure, err := application(h, to)
+		if intercepted || err != nil {
+			return nil, err
+		}
+		list, unsure := ranges(h, netfilter.FamilyOf(to.Addr()), to.Port())
+		_, excluded := exclusion(h, r)
+		switch {
+		case excluded || r.Verdict != netfilter.Delivered && r.AsShown == nil || r.Rewritten:
+			return nil, nil // another check's
+		case len(list) == 0 && unsure:
+			return nil, h.Missing("which addresses are intercepted can't be told")
+		case len(list) == 0:
+			return nil, diagnose.Skip("the rules take nothing to a proxy for port %d", to.Port())
+		}
+		return []diagnose.Cause{cause(h, fmt.Sprintf("%s is in no range that the rules take to the proxy (%s).", to.Addr(), listed(list)), shown(sure),
+			map[string]string{"address": to.Addr().String()}, "taken to the proxy: "+listed(list)+"\n"+hostrules.Excerpt(r))}, nil
+	})
+}

@@ -1,0 +1,37 @@
+package traffic
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/meshdiag/meshdiag/checks/checkstest"
+	"github.com/meshdiag/meshdiag/diagnose"
+	"github.com/meshdiag/meshdiag/evidence"
+)
+
+func TestVIPNotIntercepted(t *testing.T) {
+	checkstest.Run(t, VIPNotIntercepted, []checkstest.Case{
+		{Name: "by hand", Request: to("172.16.5.9:80"), Put: all(rules(manual), running(997)),
+			Want: []checkstest.Want{{Summary: "172.16.5.9 is in no range", Confidence: diagnose.Confirmed, Excerpt: "ISTIO_OUTPUT rule 7: -A ISTIO_OUTPUT -j RETURN", Params: map[string]string{"address": "172.16.5.9"}}}},
+		{Name: "by the agent", Request: to("10.0.1.1:80"), Put: rules(agent), Want: []checkstest.Want{{Summary: "10.0.1.1 is in no range that the rules take to the proxy (10.0.0.0/24)."}}},
+		{Name: "a name with one address", Request: to("payments:80"), Put: all(rules(agent), vips("10.7.7.7")), Want: []checkstest.Want{{Summary: "10.7.7.7"}}},
+		{Name: "the filter table was read too", Request: to("10.0.1.1"), Put: rules(agent, filter), Want: []checkstest.Want{{}}},
+
+		{Name: "in the range", Request: to("10.0.0.7:80"), Put: rules(agent)},
+		{Name: "in a broader range", Request: to("10.200.0.7:80"), Put: rules(manual)},
+		{Name: "everything", Request: to("203.0.113.9:443"), Put: all(rules(sidecar), running(1337))},
+		{Name: "excluded on purpose", Request: to("10.9.0.7:80"), Put: rules(manual)},
+		{Name: "an excluded port", Request: to("172.16.5.9:3306"), Put: rules(manual)},
+		{Name: "nothing is intercepted", Request: to("10.0.0.7:80"), Put: rules(emptyNAT), Outcome: diagnose.OutcomeSkipped, Reason: "take nothing"},
+		{Name: "the host itself", Request: to("127.0.0.1:80"), Put: rules(manual), Outcome: diagnose.OutcomeSkipped},
+		{Name: "a name with two addresses", Request: to("payments:80"), Put: all(rules(manual), vips("10.0.0.7", "172.16.5.9")), Outcome: diagnose.OutcomeSkipped, Reason: "2 addresses may be meant"},
+		{Name: "a rule for any address", Request: to("payments:80"), Put: all(rules(manual), vips("0.0.0.0")), Outcome: diagnose.OutcomeSkipped, Reason: "any address"},
+		{Name: "a name, rules denied", Request: to("payments:80"), Put: all(rules(manual), deny(evidence.ForwardingRules.Name())), Outcome: diagnose.OutcomeInconclusive},
+		{Name: "nat not read", Request: to("172.16.5.9:80"), Put: rules(filter), Outcome: diagnose.OutcomeInconclusive},
+		{Name: "not root", Request: to("172.16.5.9:80"), Put: rulesBut(unread, manual), Outcome: diagnose.OutcomeInconclusive},
+		{Name: "an IP set decides", Request: to("172.16.5.9:80"), Put: rules(strings.Replace(agent, "-d 10.0.0.0/24", "-m set --match-set mesh dst", 1)), Outcome: diagnose.OutcomeInconclusive, Reason: "can't tell"},
+		{Name: "late", Request: to("172.16.5.9:80"), Put: late(evidence.PacketRules.Name()), Outcome: diagnose.OutcomeInconclusive},
+		{Name: "not asked", Request: to("172.16.5.9:80"), Outcome: diagnose.OutcomeSkipped},
+		{Name: "no destination", Request: files, Put: rules(manual), Outcome: diagnose.OutcomeSkipped},
+	})
+}
