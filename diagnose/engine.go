@@ -221,7 +221,7 @@ func nothingUsable(req Request, set *evidence.Set) *BadInput {
 			return nil
 		}
 		if bad == nil {
-			i := slices.IndexFunc(req.Artifacts, func(a Artifact) bool { return a.Name == f.Name })
+			i := slices.IndexFunc(req.Artifacts, func(a Artifact) bool { return a.Name == f.Name || strings.HasPrefix(f.Name, a.Name+"/") })
 			bad = &BadInput{Field: fmt.Sprintf("artifacts[%d]", max(i, 0)), Message: f.Name + ": " + f.Note}
 		}
 	}

@@ -2,6 +2,7 @@ package host
 
 import (
 	"fmt"
+	"io/fs"
 	"net"
 	"net/netip"
 	"os"
@@ -216,7 +217,7 @@ func (r *recording) grpcBootstraps() {
 	}
 	switch {
 	case unreadable > 0:
-		r.item(bundle.Item{Name: bundle.ItemGRPC, Status: bundle.Partial, Reason: fmt.Sprintf("the environments of %d other users' processes need root", unreadable)})
+		r.item(bundle.Item{Name: bundle.ItemGRPC, Status: bundle.Partial, Reason: fmt.Sprintf("the environments of %d processes: %s", unreadable, why(fs.ErrPermission))})
 	case found == 0:
 		r.absent(bundle.ItemGRPC, "no process has GRPC_XDS_BOOTSTRAP or GRPC_XDS_BOOTSTRAP_CONFIG")
 	}

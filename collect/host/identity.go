@@ -95,14 +95,15 @@ func (r *recording) probes(ctx context.Context) ([]bundle.Item, any) {
 	}
 	d := bundle.NewProbes(cmp.Or(r.cfg.Probe.Endpoint, probe.DefaultEndpoint), set)
 	item := bundle.Item{Name: bundle.ItemProbes, Status: bundle.Read}
-	var reasons []string
+	var late []string
 	for _, o := range set.Observations() {
 		if !o.Known() {
-			reasons = append(reasons, string(o.Name)+": "+o.Err.Error())
+			late = append(late, string(o.Name))
 		}
 	}
-	if len(reasons) > 0 {
-		item.Status, item.Reason = bundle.Partial, strings.Join(reasons, "; ")
+	if len(late) > 0 {
+		// Mostly they are those behind a first one that failed, whose result says why; the document has every reason.
+		item.Status, item.Reason = bundle.Partial, "could not be made: "+strings.Join(late, ", ")
 	}
 	return []bundle.Item{item}, d
 }
