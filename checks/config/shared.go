@@ -4,7 +4,7 @@ import "github.com/meshdiag/meshdiag/diagnose"
 
 // explainedByConfig are the symptoms of a proxy for which the control plane has no configuration.
 var explainedByConfig = []diagnose.CheckID{
-	"controlplane/no-client-connected", "controlplane/client-not-connected", "controlplane/stream-errors", "config/not-found-logged", "xds/no-dynamic-config",
+	"controlplane/no-client-connected", "controlplane/client-not-connected", "controlplane/stream-errors", "config/not-found-logged", "xds/no-dynamic-config", "controlplane/api-errors",
 }
 
 // Pages that several checks refer to.

@@ -7,5 +7,5 @@ import "github.com/meshdiag/meshdiag/diagnose"
 
 // disconnected are the symptoms of a proxy that the control plane can't be reached from, or that it refuses.
 var disconnected = []diagnose.CheckID{
-	"controlplane/no-client-connected", "controlplane/client-not-connected", "controlplane/stream-errors", "xds/no-dynamic-config",
+	"controlplane/no-client-connected", "controlplane/client-not-connected", "controlplane/stream-errors", "xds/no-dynamic-config", "controlplane/api-errors",
 }
