@@ -102,7 +102,7 @@ func TestClip(t *testing.T) {
 // TestArea holds what all checks of the area have in common.
 func TestArea(t *testing.T) {
 	checks := []diagnose.Check{
-		NoClientConnected, ClientNotConnected, APIDisabled, MissingOAuthScope, MissingPermission, NoServiceAccount, DNSFailure, DNSUnexpectedAddress,
+		NoClientConnected, ClientNotConnected, APIDisabled, APIErrors, MissingOAuthScope, MissingPermission, NoServiceAccount, DNSFailure, DNSUnexpectedAddress,
 		TCPBlocked, TLSFailure, GRPCBlocked, InvalidCredentials, EnvoyTooOld, XDSv2, QuotaExhausted, StreamErrors, ClockSkew,
 	}
 	if _, err := diagnose.New(diagnose.Config{Checks: checks}); err != nil {

@@ -50,6 +50,8 @@ func envoyNotRunning(req diagnose.Request, v *evidence.View) ([]diagnose.Cause, 
 	if slices.ContainsFunc(boots, grpc) && !slices.ContainsFunc(boots, func(b evidence.Bootstrap) bool { return !grpc(b) }) {
 		return nil, diagnose.Skip("the clients are proxyless, and need no Envoy")
 	}
+	// A host whose processes were merely listed need not have a proxy; one that was searched for it should.
+	expected := vmErr == nil || req.Target.Instance != "" || slices.ContainsFunc(boots, func(b evidence.Bootstrap) bool { return !grpc(b) })
 	var open error
 	var causes []diagnose.Cause
 	for _, l := range lists {
@@ -67,6 +69,9 @@ func envoyNotRunning(req diagnose.Request, v *evidence.View) ([]diagnose.Cause, 
 			continue
 		case !l.Whole && !filtered:
 			open = diagnose.Skip("the process list isn't that of the whole host")
+			continue
+		case !filtered && !expected:
+			open = diagnose.Skip("nothing says that an Envoy should run on this host")
 			continue
 		}
 		c := diagnose.Cause{Confidence: diagnose.Confirmed, Subject: named(req.Target.Instance), Params: params(req, evidence.Instance{}, "")}

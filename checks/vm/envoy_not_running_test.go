@@ -33,17 +33,20 @@ func TestEnvoyNotRunning(t *testing.T) {
 	grepped := putFrom(evidence.Processes, []evidence.ProcessList{{List: []evidence.Process{{PID: 4711, Command: "grep", Args: "grep envoy"}}, Source: pasted}}, pasted)
 	other := pasted
 	other.Detail = "web-2.txt"
+	boot := putFrom(evidence.Bootstraps, []evidence.Bootstrap{{Kind: evidence.EnvoyBootstrap}}, pasted)
 	checkstest.Run(t, EnvoyNotRunning, []checkstest.Case{
 		{Name: "a whole list", Request: target, Put: all(ps(true, live, "/usr/bin/python3 app.py"), vms(web())),
 			Want: []checkstest.Want{{Subject: "VM europe-west1-b/web-1", Summary: "not among the 4 processes", Confidence: diagnose.Confirmed, Params: map[string]string{"agent": "yes"}}}},
-		{Name: "a file", Request: files, Put: ps(true, pasted), Want: []checkstest.Want{{Summary: "in web-1.txt", Confidence: diagnose.Likely}}},
+		{Name: "a file, beside a bootstrap", Request: files, Put: all(ps(true, pasted), boot), Want: []checkstest.Want{{Summary: "in web-1.txt", Confidence: diagnose.Likely}}},
 		{Name: "ps aux | grep envoy", Request: files, Put: grepped, Want: []checkstest.Want{{Summary: "found only itself"}}},
-		{Name: "people look at its files", Request: files, Put: ps(true, pasted, "tail -f /var/log/envoy/envoy.err.log", "vim /etc/envoy/envoy.yaml", "sudo grep envoy /var/log/syslog"), Want: []checkstest.Want{{}}},
+		{Name: "people look at its files", Request: files, Put: all(boot, ps(true, pasted, "tail -f /var/log/envoy/envoy.err.log", "vim /etc/envoy/envoy.yaml", "sudo grep envoy /var/log/syslog")), Want: []checkstest.Want{{}}},
 		{Name: "two VMs", Request: files, Put: func(s *evidence.Set) {
+			boot(s)
 			evidence.Put(s, evidence.Processes, []evidence.ProcessList{list(true, pasted)}, pasted)
 			evidence.Put(s, evidence.Processes, []evidence.ProcessList{list(true, other)}, other)
 		}, Want: []checkstest.Want{{Key: "files/web-1.txt"}, {Key: "files/web-2.txt"}}},
 
+		{Name: "a host of which nothing says that it should run one", Request: files, Put: ps(true, pasted), Outcome: diagnose.OutcomeSkipped},
 		{Name: "it runs", Request: target, Put: all(ps(true, live, "/usr/local/bin/envoy --config-path /etc/envoy.yaml"), vms(web()))},
 		{Name: "under another name", Request: target, Put: ps(true, live, "/opt/proxy/sidecar --config-path /etc/x.yaml --service-cluster c")},
 		{Name: "a build of its own", Request: target, Put: ps(true, live, "/opt/envoy-1.30.1/bin/envoy-static -c x")},
