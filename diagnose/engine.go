@@ -370,7 +370,11 @@ func (e *Engine) evaluate(c Check, req Request, set *evidence.Set) (found []Find
 	case errors.As(err, &skip):
 		return nil, Result{Check: c.ID, Outcome: OutcomeSkipped, Reason: skip.Reason}
 	default:
-		return nil, Result{Check: c.ID, Outcome: OutcomeInconclusive, Reason: err.Error()}
+		res := Result{Check: c.ID, Outcome: OutcomeInconclusive, Reason: err.Error()}
+		if missing != nil {
+			res.missing = missing.Name
+		}
+		return nil, res
 	}
 	for _, cause := range causes {
 		found = append(found, finding(c, req, cause, view))

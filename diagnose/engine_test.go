@@ -146,6 +146,20 @@ func TestOpenCheckForbidsHealthy(t *testing.T) {
 	}
 }
 
+// What few may read doesn't stand in the way of a clean bill, and is told.
+func TestOptionalFactIsTold(t *testing.T) {
+	name := evidence.APIRequests.Name()
+	broken := Collector{Name: "broken", Provides: []evidence.Name{name},
+		Collect: func(context.Context, Request, *evidence.View, *evidence.Set) error { return errors.New("403") }}
+	r, err := engine(t, Config{Collectors: append(seen(liveTarget), broken), Checks: []Check{positive("area/open", evidence.NewKey[int](name))}}).Diagnose(t.Context(), liveTarget, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r.Verdict != Healthy || !strings.Contains(r.Headline, "1 check of its backends and API use could not be decided") || len(r.Unseen) != 1 {
+		t.Errorf("%s: %s %+v", r.Verdict, r.Headline, r.Unseen)
+	}
+}
+
 func TestPanicsHurtNothingElse(t *testing.T) {
 	bad := positive("area/bad", one)
 	bad.Evaluate = func(Request, *evidence.View) ([]Cause, error) { panic("a check") }

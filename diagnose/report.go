@@ -68,6 +68,8 @@ type Result struct {
 	Check   CheckID
 	Outcome Outcome
 	Reason  string // for SKIPPED and INCONCLUSIVE; for SYMPTOM the check that explains it
+
+	missing evidence.Name // the fact that an inconclusive check lacked
 }
 
 // Unseen is something that couldn't be seen, with what would show it.

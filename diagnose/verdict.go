@@ -28,6 +28,13 @@ var mandatoryFacts = []struct {
 	}},
 }
 
+// optionalFacts are those that a clean bill doesn't wait for: what Google's monitoring and probers saw besides, which many an
+// operator can't read. What is missing of them is still listed as unseen.
+var optionalFacts = []evidence.Name{
+	evidence.APIRequests.Name(), evidence.SerialPorts.Name(), evidence.BackendHealth.Name(), evidence.HealthChecks.Name(),
+	evidence.EndpointGroups.Name(), evidence.EffectiveFirewalls.Name(),
+}
+
 // mandatory gives the facts that HEALTHY rests on for a request, sorted.
 func mandatory(req Request) []evidence.Name {
 	if !req.Target.Live() {
@@ -60,9 +67,13 @@ func (e *Engine) report(req Request, set *evidence.Set, found []Finding, results
 
 // verdict decides: HEALTHY is given only where all that it rests on was seen and no check was left open.
 func (e *Engine) verdict(req Request, rep *Report) {
-	open := 0
+	open, besides := 0, 0
 	for _, r := range rep.Results {
-		if r.Outcome == OutcomeInconclusive {
+		switch {
+		case r.Outcome != OutcomeInconclusive:
+		case slices.Contains(optionalFacts, r.missing):
+			besides++
+		default:
 			open++
 		}
 	}
@@ -90,6 +101,9 @@ func (e *Engine) verdict(req Request, rep *Report) {
 	default:
 		rep.Verdict = Healthy
 		rep.Headline = fmt.Sprintf("Nothing is wrong with %s as far as its control plane, configuration and clients show.", req.Target)
+		if besides > 0 {
+			rep.Headline += fmt.Sprintf(" %s of its backends and API use could not be decided.", count(besides, "check", "checks"))
+		}
 	}
 }
 
