@@ -60,12 +60,15 @@ func googleAddresses() []netip.Addr {
 type wanted struct {
 	to   netip.AddrPort
 	what string // "the control plane", "endpoint 10.0.0.9:8080 of cluster x"
+	// elsewhere says that another machine than the proxy's told the address.
+	elsewhere bool
 }
 
 func trafficLoopsToProxy(_ diagnose.Request, v *evidence.View) ([]diagnose.Cause, error) {
 	hosts, err := hostrules.Hosts(v)
 	_, procErr := evidence.Get(v, evidence.Processes)
 	control, endpoints := controlAddresses(v), endpointAddresses(v)
+	_, hostsErr := evidence.Get(v, evidence.EnvoyHosts)
 	if err != nil {
 		return nil, err
 	}
@@ -80,10 +83,20 @@ func trafficLoopsToProxy(_ diagnose.Request, v *evidence.View) ([]diagnose.Cause
 			open = cmp.Or(open, procErr, diagnose.Skip("no Envoy is among the processes, and nothing tells its user"))
 			continue
 		}
+		var found []diagnose.Cause
+		passes := false
 		for _, u := range h.Users {
 			c, err := loops(h, u, control, endpoints)
 			open = cmp.Or(open, err)
-			causes = append(causes, c...)
+			found = append(found, c...)
+			passes = passes || c == nil && err == nil
+			if len(endpoints) == 0 && c == nil && takenBack(h, u) {
+				open = cmp.Or(open, hostsErr) // some addresses come back, and which the proxy needs isn't known
+			}
+		}
+		// Of two users the one that passes is the sidecar's, and the other Envoy an application that is meant to be intercepted.
+		if !passes {
+			causes = append(causes, found...)
 		}
 	}
 	if len(causes) > 0 {
@@ -109,20 +122,20 @@ func loops(h hostrules.Host, u hostrules.User, control, endpoints []wanted) ([]d
 	}
 	say := func(w wanted, r netfilter.Result, sure bool) []diagnose.Cause {
 		exempt := h.Exempt(netfilter.FamilyOf(w.to.Addr()))
-		has := "which let no user pass"
+		has := "the rules let no user pass"
 		if len(exempt) > 0 {
-			has = "which let UID " + strings.Join(exempt, ", ") + " pass"
+			has = "the rules let UID " + strings.Join(exempt, ", ") + " pass"
 			if slices.Contains(exempt, strconv.Itoa(u.UID)) || slices.Contains(exempt, u.Name) {
-				has += ", but only behind the redirect or for others"
+				has += ", too late or not for this"
 			}
 		}
 		confidence := diagnose.Confirmed
-		if !sure || h.Unread != "" || u.Fact == evidence.Bootstraps.Name() {
+		if !sure || h.Unread != "" || w.elsewhere || u.Fact == evidence.Bootstraps.Name() {
 			confidence = diagnose.Likely
 		}
 		return []diagnose.Cause{{
 			Subject: h.Name(), Key: h.Key, Confidence: confidence,
-			Summary: fmt.Sprintf("The proxy's own connections to %s come back to its port %d: it runs as %s, and not so the rules, %s.", w.what, r.To.Port(), u, has),
+			Summary: fmt.Sprintf("The proxy's own connections to %s come back to its port %d: it runs as %s, and %s.", w.what, r.To.Port(), u, has),
 			Params:  map[string]string{"uid": u.String(), "exempt": cmp.Or(strings.Join(exempt, ", "), "none")},
 			Evidence: []diagnose.Exhibit{
 				{Fact: evidence.PacketRules.Name(), Excerpt: hostrules.Excerpt(r), Source: h.Source},
@@ -141,7 +154,7 @@ func loops(h hostrules.Host, u hostrules.User, control, endpoints []wanted) ([]d
 		var res netfilter.Result
 		all, certain := true, true
 		for _, a := range googleAddresses() {
-			w := wanted{netip.AddrPortFrom(a, https), "the control plane, whichever of Google's addresses it has,"}
+			w := wanted{netip.AddrPortFrom(a, https), "the control plane, whichever of Google's addresses it has,", false}
 			r, back, sure := ask(w)
 			all, certain = all && back, certain && sure
 			if first {
@@ -161,6 +174,12 @@ func loops(h hostrules.Host, u hostrules.User, control, endpoints []wanted) ([]d
 	return nil, h.Doubt()
 }
 
+// takenBack says whether the rules take anything that a user sends to the proxy, but to the host itself.
+func takenBack(h hostrules.Host, u hostrules.User) bool {
+	list, _, err := h.Set.Intercepted(h.Kernel, h.Out(netip.AddrPortFrom(netip.IPv4Unspecified(), https), u.UID, u.GID))
+	return err == nil && slices.ContainsFunc(list, func(p netip.Prefix) bool { return !p.Addr().IsLoopback() })
+}
+
 // https is the port that the control plane listens on.
 const https = 443
 
@@ -170,7 +189,7 @@ func controlAddresses(v *evidence.View) []wanted {
 	list, _ := evidence.Get(v, evidence.DNSProbe)
 	for _, d := range list {
 		for _, a := range d.Addresses {
-			out = add(out, wanted{netip.AddrPortFrom(a.Unmap(), https), "the control plane (" + a.Unmap().String() + ")"})
+			out = add(out, wanted{netip.AddrPortFrom(a.Unmap(), https), "the control plane (" + a.Unmap().String() + ")", d.Source.Vantage != evidence.FromWorkload})
 		}
 	}
 	return out
@@ -185,7 +204,7 @@ func endpointAddresses(v *evidence.View) []wanted {
 			return
 		}
 		to := netip.AddrPortFrom(ip.Unmap(), uint16(a.Port))
-		out = add(out, wanted{to, fmt.Sprintf("endpoint %s of cluster %.80s", to, cluster)})
+		out = add(out, wanted{to, fmt.Sprintf("endpoint %s of cluster %.80s", to, cluster), false})
 	}
 	states, _ := evidence.Get(v, evidence.EnvoyHosts)
 	dumps, _ := evidence.Get(v, evidence.EnvoyDumps)
@@ -204,8 +223,8 @@ func endpointAddresses(v *evidence.View) []wanted {
 			continue
 		}
 		for _, a := range d.Dump.Endpoints {
-			for _, h := range a.Hosts {
-				put(h.Address, a.Name)
+			for _, e := range a.Endpoints {
+				put(e.Address, a.Name)
 			}
 		}
 	}
