@@ -205,6 +205,8 @@ func (s *Scenario) validateClients() error {
 			return fmt.Errorf("%s.instance: no instance %q", at, c.Instance)
 		case c.Account != "" && s.account(c.Account) == nil:
 			return fmt.Errorf("%s.account: no account %q", at, c.Account)
+		case c.Kind != "grpc" && (c.Authority != "" || c.NoBootstrap):
+			return fmt.Errorf("%s: authority and no_bootstrap are for kind grpc", at)
 		case c.SentAgo != "" && len(c.Silent) == 0:
 			return fmt.Errorf("%s.sent_ago: only with silent", at)
 		}

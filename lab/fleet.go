@@ -100,6 +100,9 @@ func (s *surroundings) startGRPC(c *Client) (proxy, error) {
 	if c.Down {
 		return stopped{}, nil
 	}
+	if c.NoBootstrap {
+		return s.startWithoutBootstrap(c, files)
+	}
 	registerChannelCreds()
 	builder, err := xds.NewXDSResolverWithConfigForTesting(bootstrap)
 	if err != nil {
@@ -107,13 +110,20 @@ func (s *surroundings) startGRPC(c *Client) (proxy, error) {
 	}
 	// An idle channel would drop its xDS client, and with it the stream that CSDS tells about.
 	errs := &resolverErrors{Builder: builder, first: make(chan error, 1)}
-	conn, err := grpc.NewClient("xds:///"+c.Dial, grpc.WithResolvers(errs), grpc.WithIdleTimeout(0),
+	conn, err := grpc.NewClient(c.target(), grpc.WithResolvers(errs), grpc.WithIdleTimeout(0),
 		grpc.WithTransportCredentials(insecure.NewCredentials()))
 	if err != nil {
 		return nil, fmt.Errorf("client %s: %w", c.Name, err)
 	}
 	conn.Connect()
-	return &grpcClient{s, c, conn, errs}, nil
+	client := grpcClient{s, c, conn, errs}
+	switch {
+	case c.Authority != "" || s.scenario.drained(c):
+		return &failingClient{client}, nil
+	case !s.scenario.serves(c):
+		return &unservedClient{client}, nil
+	}
+	return &client, nil
 }
 
 func (g *grpcClient) settle(ctx context.Context) error {

@@ -57,6 +57,8 @@ type Target struct {
 	Instance string
 	Files    []string // artifacts
 	Symptom  string
+	// Destination is what a client can't reach, as it dials it.
+	Destination string
 }
 
 // Start brings a scenario's world up, and returns when its clients are settled: connected with their configuration

@@ -91,6 +91,7 @@ type Service struct {
 	BadFor                   []string         `yaml:"invalid_listener_for_clients"` // clients that are sent a listener they must reject
 	Backends                 []Backend        `yaml:"backends"`                     // one NEG in the scenario's zone unless set
 	NoBackends               bool             `yaml:"no_backends"`
+	Draining                 bool             `yaml:"draining"` // its endpoints are being taken out: clients may not use them, though health checks still pass
 	HealthCheck              HealthCheck      `yaml:"health_check"`
 }
 
@@ -148,6 +149,8 @@ type Client struct {
 	Network       string            `yaml:"network"`        // as its bootstrap has it: a VPC, mesh:NAME or scope:NAME
 	Metadata      map[string]string `yaml:"metadata"`       // further node metadata
 	Dial          string            `yaml:"dial"`           // host:port of the service, for grpc
+	Authority     string            `yaml:"authority"`      // of the dial target, for grpc: xds://AUTHORITY/DIAL
+	NoBootstrap   bool              `yaml:"no_bootstrap"`   // for grpc: nothing tells it of its bootstrap
 	Version       string            `yaml:"version"`        // Envoy version, for envoy
 	Silent        []string          `yaml:"silent"`         // types it never answers: cluster, listener; for envoy
 	SentAgo       string            `yaml:"sent_ago"`       // how long ago CSDS shall say its configuration was sent (with silent)
@@ -170,10 +173,11 @@ type Ask struct {
 	ProjectAsNumber bool     `yaml:"project_as_number"`
 	Network         string   `yaml:"network"`
 	Mesh            string   `yaml:"mesh"`
-	Client          string   `yaml:"client"`   // the client whose node id and artifacts are meant
-	NodeID          bool     `yaml:"node_id"`  // give the client's node id
-	Instance        bool     `yaml:"instance"` // give the client's zone and instance
-	Files           []string `yaml:"files"`    // artifacts of the client to hand over: bootstrap, log
+	Client          string   `yaml:"client"`      // the client whose node id and artifacts are meant
+	NodeID          bool     `yaml:"node_id"`     // give the client's node id
+	Instance        bool     `yaml:"instance"`    // give the client's zone and instance
+	Files           []string `yaml:"files"`       // artifacts of the client to hand over: bootstrap, log
+	Destination     string   `yaml:"destination"` // what a client can't reach
 	Symptom         string   `yaml:"symptom"`
 }
 

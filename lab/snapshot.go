@@ -166,11 +166,15 @@ func (b *resources) cluster(v *Service) {
 		EdsClusterConfig:     &clusterv3.Cluster_EdsClusterConfig{EdsConfig: ads()},
 		LbPolicy:             clusterv3.Cluster_ROUND_ROBIN,
 	})
+	health := corev3.HealthStatus_HEALTHY
+	if v.Draining {
+		health = corev3.HealthStatus_DRAINING
+	}
 	region := b.scenario.Zone[:max(strings.LastIndexByte(b.scenario.Zone, '-'), 0)]
 	b.add(resource.EndpointType, &endpointv3.ClusterLoadAssignment{ClusterName: name, Endpoints: []*endpointv3.LocalityLbEndpoints{{
 		Locality:            &corev3.Locality{Region: region, Zone: b.scenario.Zone},
 		LoadBalancingWeight: wrapperspb.UInt32(1),
-		LbEndpoints: []*endpointv3.LbEndpoint{{HealthStatus: corev3.HealthStatus_HEALTHY,
+		LbEndpoints: []*endpointv3.LbEndpoint{{HealthStatus: health,
 			HostIdentifier: &endpointv3.LbEndpoint_Endpoint{Endpoint: &endpointv3.Endpoint{Address: address(b.backend)}}}},
 	}}})
 }

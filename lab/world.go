@@ -85,7 +85,7 @@ func (w *World) fleet(ctx context.Context, around *surroundings) error {
 
 func (s *surroundings) targetOf() Target {
 	ask := s.scenario.Ask
-	t := Target{Project: s.scenario.Project.ID, Network: ask.Network, Mesh: ask.Mesh, Symptom: ask.Symptom}
+	t := Target{Project: s.scenario.Project.ID, Network: ask.Network, Mesh: ask.Mesh, Symptom: ask.Symptom, Destination: ask.Destination}
 	if ask.ProjectAsNumber {
 		t.Project = s.scenario.Project.Number
 	}
@@ -129,6 +129,7 @@ func (w *World) Flags() []string {
 	add("--node-id", t.NodeID)
 	add("--zone", t.Zone)
 	add("--instance", t.Instance)
+	add("--destination", t.Destination)
 	add("--symptom", t.Symptom)
 	for _, f := range t.Files {
 		add("-f", f)

@@ -79,14 +79,15 @@ var (
 		},
 	}
 	// GRPCNoAddresses says that a client has nowhere to send its calls. xds is set where the line shows that the name was
-	// resolved by xDS; stream where it is about the way to the control plane, and not about the service dialled.
+	// resolved by xDS, policy where a load balancing policy of xDS says so; stream where it is about the way to the control plane, and not about the service dialled.
 	GRPCNoAddresses = diagnose.Signature{
 		ID: "grpc-no-addresses",
 		Anchors: []string{
 			"produced zero addresses", "NameResolver returned no usable address", "UNAVAILABLE: No usable endpoint",
+			"weighted-target: no targets to pick from", "no priority is provided, all priorities are removed",
 		},
 		Pattern: `(?:(?P<xds>xds:///|xDS node id|\[xds\]|XdsNameResolver)[^\n]*?)?(?:(?P<stream>(?:xDS|ADS|LRS|ads|lrs) ?-?stream|xds-channel|gRPC config stream|StreamAggregatedResources)[^\n]*?)?` +
-			`(?:name resolver error: produced zero addresses|produced zero addresses|NameResolver returned no usable address(?P<java>[^\n]*io\.grpc\.xds)?|UNAVAILABLE: (?P<endpoint>No usable endpoint))`,
+			`(?:name resolver error: produced zero addresses|produced zero addresses|NameResolver returned no usable address(?P<java>[^\n]*io\.grpc\.xds)?|UNAVAILABLE: (?P<endpoint>No usable endpoint)|(?P<policy>weighted-target: no targets to pick from|no priority is provided, all priorities are removed))`,
 		Meaning: "a gRPC client has no address to send its calls to",
 		Examples: []string{
 			`rpc error: code = Unavailable desc = name resolver error: produced zero addresses`,
@@ -94,6 +95,8 @@ var (
 			`xds: error received from xDS stream: rpc error: code = Unavailable desc = name resolver error: produced zero addresses`,
 			`WARNING: [Channel<1>: (xds:///be-srv)] Failed to resolve name. status=Status{code=UNAVAILABLE, description=NameResolver returned no usable address. addrs=[], attrs={}`,
 			`io.grpc.StatusRuntimeException: UNAVAILABLE: No usable endpoint`,
+			`2026/11/03 10:15:02 could not call xds:///checkout:50051: rpc error: code = Unavailable desc = weighted-target: no targets to pick from`,
+			`rpc error: code = Unavailable desc = no priority is provided, all priorities are removed`,
 		},
 	}
 	// GRPCListenerMissing says that the control plane has no listener for what a client dialled. name is the listener's name:

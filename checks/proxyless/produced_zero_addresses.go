@@ -47,7 +47,7 @@ func producedZeroAddresses(_ diagnose.Request, v *evidence.View) ([]diagnose.Cau
 		if m.Fields["stream"] != "" {
 			continue
 		}
-		if first(m, "xds", "java", "endpoint") != "" {
+		if first(m, "xds", "java", "endpoint", "policy") != "" {
 			confidence = diagnose.Likely
 		}
 		list = append(list, m)

@@ -34,7 +34,7 @@ var TargetNotMatched = diagnose.Check{
 		evidence.LogMessages.Name(), evidence.Bootstraps.Name(), evidence.Clients.Name(), evidence.ForwardingRules.Name(), evidence.TargetProxies.Name(),
 		evidence.URLMaps.Name(), evidence.Routes.Name(),
 	},
-	Explains:   []diagnose.CheckID{"xds/resource-missing", "proxyless/produced-zero-addresses"},
+	Explains:   []diagnose.CheckID{"xds/config-not-sent", "xds/resource-missing", "proxyless/produced-zero-addresses"},
 	Signatures: []diagnose.Signature{messages.GRPCListenerMissing},
 	Evaluate:   targetNotMatched,
 }

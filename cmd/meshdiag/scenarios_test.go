@@ -225,6 +225,7 @@ func request(t *testing.T, flags []string) *pb.DiagnoseRequest {
 	f.timeout = defaultTimeout
 	get := func(name string) string { v, _ := cmd.Flags().GetString(name); return v }
 	f.project, f.network, f.mesh, f.nodeID = get("project"), get("network"), get("mesh"), get("node-id")
+	f.destination = get("destination")
 	f.zone, f.instance, f.symptom = get("zone"), get("instance"), get("symptom")
 	f.files, _ = cmd.Flags().GetStringArray("file")
 	req, err := f.request(strings.NewReader(""))
