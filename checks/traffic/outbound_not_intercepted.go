@@ -49,8 +49,10 @@ func outboundNotIntercepted(req diagnose.Request, v *evidence.View) ([]diagnose.
 			return nil, h.Missing("the nat table was not read: run iptables-save as root")
 		}
 		const http = 80
-		if list, unsure := ranges(h, netfilter.IPv4, http); len(list) > 0 || unsure {
+		if list, unsure := ranges(h, netfilter.IPv4, http); len(list) > 0 {
 			return nil, nil
+		} else if unsure {
+			return nil, h.Missing("which addresses the rules take elsewhere can't be told")
 		}
 		unused := unreached(h)
 		summary := "No rule takes outgoing traffic to the proxy: the nat table's OUTPUT chain leads to no ISTIO_OUTPUT or SERVICE_PROXY_* chain."

@@ -35,6 +35,7 @@ func TestOutboundNotIntercepted(t *testing.T) {
 		{Name: "interception is off", Request: files, Put: all(rules(emptyNAT), boot(evidence.Bootstrap{Kind: evidence.EnvoyBootstrap, Metadata: map[string]string{"INTERCEPTION_MODE": "NONE"}})), Outcome: diagnose.OutcomeSkipped},
 		{Name: "no proxy is known", Request: files, Put: rules(emptyNAT, filter), Outcome: diagnose.OutcomeSkipped, Reason: "nothing tells"},
 		{Name: "a jump to a chain that does nothing", Request: files, Put: all(rules(emptyNAT[:len(emptyNAT)-7]+"-A OUTPUT -m set --match-set mesh dst -j MY\n-N MY\nCOMMIT\n"), running(997)), Want: []checkstest.Want{{}}},
+		{Name: "a target that isn't known", Request: files, Put: all(rules(strings.Replace(emptyNAT, "COMMIT", "-A OUTPUT -p tcp -j MYTARGET\nCOMMIT", 1)), running(997)), Outcome: diagnose.OutcomeInconclusive},
 		{Name: "denied", Request: files, Put: deny(evidence.PacketRules.Name()), Outcome: diagnose.OutcomeInconclusive},
 		{Name: "late", Request: files, Put: late(evidence.PacketRules.Name()), Outcome: diagnose.OutcomeInconclusive},
 		{Name: "not asked", Request: files, Outcome: diagnose.OutcomeSkipped},

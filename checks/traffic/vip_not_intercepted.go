@@ -2,6 +2,7 @@ package traffic
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/meshdiag/meshdiag/checks/hostrules"
 	"github.com/meshdiag/meshdiag/diagnose"
@@ -50,16 +51,25 @@ func vipNotIntercepted(req diagnose.Request, v *evidence.View) ([]diagnose.Cause
 			return nil, err
 		}
 		list, unsure := ranges(h, netfilter.FamilyOf(to.Addr()), to.Port())
+		taken := listed(list)
 		_, excluded := exclusion(h, r)
 		switch {
 		case excluded || r.Verdict != netfilter.Delivered && r.AsShown == nil || r.Rewritten:
 			return nil, nil // another check's
+		case len(list) == 0 && unsure && bareListing(h, netfilter.FamilyOf(to.Addr())) && h.Redirects(netfilter.FamilyOf(to.Addr()), "nat", "OUTPUT"):
+			// Of this packet the rules can tell all the same.
+			taken = "as far as a listing without -v shows"
 		case len(list) == 0 && unsure:
 			return nil, h.Missing("which addresses are intercepted can't be told")
 		case len(list) == 0:
 			return nil, diagnose.Skip("the rules take nothing to a proxy for port %d", to.Port())
 		}
-		return []diagnose.Cause{cause(h, fmt.Sprintf("%s is in no range that the rules take to the proxy (%s).", to.Addr(), listed(list)), shown(sure),
-			map[string]string{"address": to.Addr().String()}, "taken to the proxy: "+listed(list)+"\n"+hostrules.Excerpt(r))}, nil
+		return []diagnose.Cause{cause(h, fmt.Sprintf("%s is in no range that the rules take to the proxy (%s).", to.Addr(), taken), shown(sure),
+			map[string]string{"address": to.Addr().String()}, "taken to the proxy: "+taken+"\n"+hostrules.Excerpt(r))}, nil
 	})
+}
+
+// bareListing says whether nat was read from a listing that hides interfaces, by which no range is certain.
+func bareListing(h hostrules.Host, f netfilter.Family) bool {
+	return slices.ContainsFunc(h.Set.Find(f, "nat"), func(t *netfilter.Table) bool { return t.Form == netfilter.Listing })
 }

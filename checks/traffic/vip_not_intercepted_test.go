@@ -9,6 +9,23 @@ import (
 	"github.com/meshdiag/meshdiag/evidence"
 )
 
+// listing is what iptables -t nat -L prints of rules made by hand.
+const listing = `Chain OUTPUT (policy ACCEPT)
+target     prot opt source               destination
+ISTIO_OUTPUT  tcp  --  anywhere             anywhere
+
+Chain ISTIO_OUTPUT (1 references)
+target     prot opt source               destination
+RETURN     all  --  anywhere             anywhere             owner UID match 997
+RETURN     all  --  anywhere             localhost
+ISTIO_REDIRECT  all  --  anywhere             10.0.0.0/8
+RETURN     all  --  anywhere             anywhere
+
+Chain ISTIO_REDIRECT (1 references)
+target     prot opt source               destination
+REDIRECT   tcp  --  anywhere             anywhere             redir ports 15001
+`
+
 func TestVIPNotIntercepted(t *testing.T) {
 	checkstest.Run(t, VIPNotIntercepted, []checkstest.Case{
 		{Name: "by hand", Request: to("172.16.5.9:80"), Put: all(rules(manual), running(997)),
@@ -16,7 +33,9 @@ func TestVIPNotIntercepted(t *testing.T) {
 		{Name: "by the agent", Request: to("10.0.1.1:80"), Put: rules(agent), Want: []checkstest.Want{{Summary: "10.0.1.1 is in no range that the rules take to the proxy (10.0.0.0/24)."}}},
 		{Name: "a name with one address", Request: to("payments:80"), Put: all(rules(agent), vips("10.7.7.7")), Want: []checkstest.Want{{Summary: "10.7.7.7"}}},
 		{Name: "the filter table was read too", Request: to("10.0.1.1"), Put: rules(agent, filter), Want: []checkstest.Want{{}}},
+		{Name: "a listing that hides interfaces", Request: to("172.16.5.9:80"), Put: rules(listing), Want: []checkstest.Want{{Summary: "as far as a listing"}}},
 
+		{Name: "in a listing's range", Request: to("10.3.3.3:80"), Put: rules(listing)},
 		{Name: "in the range", Request: to("10.0.0.7:80"), Put: rules(agent)},
 		{Name: "in a broader range", Request: to("10.200.0.7:80"), Put: rules(manual)},
 		{Name: "everything", Request: to("203.0.113.9:443"), Put: all(rules(sidecar), running(1337))},
