@@ -62,7 +62,7 @@ func worlds() map[string]struct {
 		"no-client-connected":           {},
 		"no-forwarding-rule":            {log: notFound + `network "mesh-vpc" in project "482915067713".`},
 		"project-number-mismatch":       {log: notFound + `network "mesh-vpc" in project "482915067731".`},
-		"proxyless-authority-unknown":   {connected: 1, log: `xds: authority "checkout:50051" specified in dial target "xds://checkout:50051/checkout:50051" is not found in the bootstrap file`},
+		"proxyless-authority-unknown":   {connected: 1, log: `xds: authority "traffic-director.example.com" specified in dial target "xds://traffic-director.example.com/checkout:50051" is not found in the bootstrap file`},
 		"proxyless-bootstrap-missing":   {connected: 1, log: `bootstrap environment variables ("GRPC_XDS_BOOTSTRAP" or "GRPC_XDS_BOOTSTRAP_CONFIG") not defined`},
 		"proxyless-target-not-matched":  {connected: 2, faults: map[statusv3.ConfigStatus]int{statusv3.ConfigStatus_NOT_SENT: 1}},
 		"proxyless-zero-addresses":      {connected: 2, log: "code = Unavailable desc = weighted-target: no targets to pick from"},
