@@ -113,11 +113,11 @@ func application(h hostrules.Host, to netip.AddrPort) (r netfilter.Result, inter
 // ranges gives the destinations that an application's packets to a port are taken to the proxy for; unsure says that the rules
 // can't tell of some.
 func ranges(h hostrules.Host, f netfilter.Family, port uint16) (list []netip.Prefix, unsure bool) {
-	any := netip.IPv4Unspecified()
+	from := netip.IPv4Unspecified()
 	if f == netfilter.IPv6 {
-		any = netip.IPv6Unspecified()
+		from = netip.IPv6Unspecified()
 	}
-	list, unknown, err := h.Set.Intercepted(h.Kernel, h.Out(netip.AddrPortFrom(any, port), hostrules.AnyUser, hostrules.AnyUser))
+	list, unknown, err := h.Set.Intercepted(h.Kernel, h.Out(netip.AddrPortFrom(from, port), hostrules.AnyUser, hostrules.AnyUser))
 	list = slices.DeleteFunc(list, func(p netip.Prefix) bool { return p.Addr().IsLoopback() })
 	return list, err != nil || len(unknown) > 0
 }

@@ -2,6 +2,7 @@ package traffic
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -151,7 +152,11 @@ func listeners(v *evidence.View) (sockets, dump []listener, open error) {
 		return sockets, nil, nil
 	}
 	if derr != nil {
-		return nil, nil, cmp.Or(err, derr)
+		var m *evidence.Missing
+		if errors.As(err, &m) && m.Why == evidence.NotAsked {
+			return nil, nil, derr
+		}
+		return nil, nil, err
 	}
 	own := slices.DeleteFunc(slices.Clone(dumps), func(d evidence.EnvoyDump) bool { return d.Baseline || d.Dump == nil })
 	if len(own) != 1 || !own[0].Dump.Knows(envoy.ListenerSection) {

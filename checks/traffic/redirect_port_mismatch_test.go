@@ -46,6 +46,7 @@ func TestRedirectPortMismatch(t *testing.T) {
 		{Name: "nothing is redirected", Request: files, Put: all(rules(emptyNAT, docker), running(997), listening(ssh)), Outcome: diagnose.OutcomeSkipped, Reason: "take nothing"},
 		{Name: "sockets in part", Request: files, Put: all(rules(agent), put(evidence.Sockets, []evidence.SocketList{{Source: fromFile}})), Outcome: diagnose.OutcomeInconclusive},
 		{Name: "sockets failed", Request: files, Put: all(rules(agent), late(evidence.Sockets.Name())), Outcome: diagnose.OutcomeInconclusive},
+		{Name: "sockets not asked for, the dump failed", Request: files, Put: all(rules(agent), late(evidence.EnvoyDumps.Name())), Outcome: diagnose.OutcomeInconclusive},
 		{Name: "sockets not asked for", Request: files, Put: rules(agent), Outcome: diagnose.OutcomeSkipped},
 		{Name: "rules not asked for", Request: files, Put: listening(ssh), Outcome: diagnose.OutcomeSkipped},
 	})
