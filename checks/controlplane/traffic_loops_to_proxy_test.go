@@ -2,6 +2,8 @@ package controlplane
 
 import (
 	"net/netip"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -72,4 +74,31 @@ func TestTrafficLoopsToProxy(t *testing.T) {
 		{Name: "no Envoy", Request: files, Put: all(rules(local, everything), putFrom(evidence.Processes, []evidence.ProcessList{{Whole: true, Source: pasted}}, pasted)), Outcome: diagnose.OutcomeSkipped, Reason: "no Envoy"},
 		{Name: "denied", Request: files, Put: deny(evidence.PacketRules.Name()), Outcome: diagnose.OutcomeInconclusive},
 	})
+}
+
+// TestSidecarsDontLoop asks about rule sets as Istio writes them, with its proxy's user.
+func TestSidecarsDontLoop(t *testing.T) {
+	engine, err := diagnose.New(diagnose.Config{Checks: []diagnose.Check{TrafficLoopsToProxy}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{
+		"istio-cni-include-exclude-ip.txt", "istio-inbound-ports-include.txt",
+		"istio-inbound-ports-wildcard.txt", "istio-ipnets.txt", "istio-tproxy.txt",
+	} {
+		text, err := os.ReadFile(filepath.Join("..", "..", "..", "shared", "corpus", "iptables", name))
+		if err != nil {
+			t.Skipf("the corpus isn't here: %v", err)
+		}
+		rules, err := netfilter.Parse(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		set := evidence.NewSet()
+		evidence.Put(set, evidence.PacketRules, []evidence.HostRules{{Set: rules, Source: pasted}}, pasted)
+		evidence.Put(set, evidence.Processes, []evidence.ProcessList{{Source: pasted, List: []evidence.Process{{PID: 1, User: "istio-proxy", UID: 1337, GID: 1337, Command: "envoy"}}}}, pasted)
+		if found, res := engine.Evaluate(TrafficLoopsToProxy.ID, diagnose.Request{}, set); len(found) > 0 || res.Outcome != diagnose.OutcomePassed {
+			t.Errorf("%s: %s (%s): %+v", name, res.Outcome, res.Reason, found)
+		}
+	}
 }
