@@ -17,7 +17,9 @@ const (
 	notRoot    = "iptables-save v1.8.7 (nf_tables): Could not fetch rule set generation id: Permission denied (you must be root)\n"
 )
 
-func named(name, text string) diagnose.Artifact { return diagnose.Artifact{Name: name, Data: []byte(text)} }
+func named(name, text string) diagnose.Artifact {
+	return diagnose.Artifact{Name: name, Data: []byte(text)}
+}
 
 func TestPacketRules(t *testing.T) {
 	for _, tc := range []struct{ name, text, note, unread string }{
