@@ -90,7 +90,7 @@ func envoyTooOld(req diagnose.Request, v *evidence.View) ([]diagnose.Cause, erro
 	}
 	for _, i := range infos {
 		own := ownVersion(i.Info.Version)
-		if !tooOld(own) {
+		if !tooOld(own) || (!req.Target.Live() && !namesTrafficDirector(i.Info.Node.ID, nil)) {
 			continue
 		}
 		who := cmp.Or(i.Info.Node.ID, i.File, "the Envoy asked")
@@ -103,7 +103,7 @@ func envoyTooOld(req diagnose.Request, v *evidence.View) ([]diagnose.Cause, erro
 		}))
 	}
 	for _, b := range boots {
-		if b.Kind != evidence.EnvoyBootstrap || !tooOld(b.UserAgent) {
+		if b.Kind != evidence.EnvoyBootstrap || !tooOld(b.UserAgent) || (!req.Target.Live() && !ofTrafficDirector(b)) {
 			continue
 		}
 		key := ""
@@ -141,6 +141,19 @@ func envoyTooOld(req diagnose.Request, v *evidence.View) ([]diagnose.Cause, erro
 	return nil, tally.Err()
 }
 
+// namesTrafficDirector says whether an Envoy shows that it is one of Traffic Director's: by its node id or its node metadata.
+func namesTrafficDirector(nodeID string, metadata map[string]string) bool {
+	if _, err := evidence.ParseNodeID(nodeID); err == nil {
+		return true
+	}
+	for k := range metadata {
+		if strings.HasPrefix(k, "TRAFFICDIRECTOR_") {
+			return true
+		}
+	}
+	return false
+}
+
 // ownVersion takes the version out of what Envoy prints: revision/1.15.1-dev/Clean/RELEASE/BoringSSL.
 func ownVersion(printed string) string {
 	if p := strings.Split(printed, "/"); len(p) > 1 {
@@ -155,6 +168,9 @@ func oldClients(req diagnose.Request, list evidence.ClientList, statuses []evide
 	seen := map[string]bool{}
 	envoys := 0
 	look := func(c evidence.Client, fact evidence.Name, src evidence.Source) {
+		if src.Pasted && !req.Target.Live() && !namesTrafficDirector(c.NodeID, c.Metadata) {
+			return // an Envoy of some other mesh
+		}
 		if seen[c.NodeID] || !isEnvoy(c) || (req.Target.NodeID != "" && c.NodeID != req.Target.NodeID) {
 			return
 		}

@@ -33,7 +33,7 @@ func TestEnvoyTooOld(t *testing.T) {
 		}
 	}
 	info := func(version string) func(*evidence.Set) {
-		return putFrom(evidence.EnvoyInfos, []evidence.EnvoyInfo{{Info: envoy.ServerInfo{Version: version, State: "LIVE", Node: envoy.Node{ID: "n1"}}, File: "server_info.json"}}, pasted)
+		return putFrom(evidence.EnvoyInfos, []evidence.EnvoyInfo{{Info: envoy.ServerInfo{Version: version, State: "LIVE", Node: envoy.Node{ID: nodeID}}, File: "server_info.json"}}, pasted)
 	}
 	target := client("8f1c0a52-71de-4a4d-9d0b-6a1f3c2b9e77~10.128.0.5", "envoy", "1.15.1-dev")
 	var fleet []evidence.Client
@@ -54,7 +54,7 @@ func TestEnvoyTooOld(t *testing.T) {
 		{Name: "one bootstrap of two", Request: files, Put: boots(boot(evidence.EnvoyBootstrap, "a.yaml", "1.19.1"), boot(evidence.EnvoyBootstrap, "b.yaml", "")),
 			Want: []checkstest.Want{{Key: "files/a.yaml"}}},
 		{Name: "a guest attribute", Request: vm, Put: attribute("dc78069b/1.15.1-dev/Clean/RELEASE/BoringSSL"), Want: []checkstest.Want{{Subject: "VM checkout-1", Summary: "1.15.1-dev", Excerpt: "proxy-version"}}},
-		{Name: "/server_info", Request: files, Put: info("dc78069b/1.20.0/Clean/RELEASE/BoringSSL"), Want: []checkstest.Want{{Subject: "n1", Summary: "1.20.0"}}},
+		{Name: "/server_info", Request: files, Put: info("dc78069b/1.20.0/Clean/RELEASE/BoringSSL"), Want: []checkstest.Want{{Subject: nodeID, Summary: "1.20.0"}}},
 		{Name: "a guest attribute of a later one", Request: vm, Put: attribute("dc78069b/1.30.0/Clean/RELEASE/BoringSSL")},
 		{Name: "/server_info of a later one", Request: files, Put: info("dc78069b/1.30.0/Clean/RELEASE/BoringSSL")},
 		{Name: "clients denied, a log tells", Request: vm, Put: all(deny(evidence.Clients.Name()), logs(says(3, "1.9.1"))), Want: []checkstest.Want{{}}},

@@ -35,7 +35,7 @@ var AgentDead = diagnose.Check{
 			{If: "pasted", Text: "The file doesn't say when it was made: read the attributes again, to see whether the heartbeat goes on."},
 			seeAttributes[0], seeAttributes[1],
 			{If: "instance", Text: "See why it ended.",
-				Command: "gcloud compute ssh {{instance}} --zone={{zone}} --project={{project}} --command='sudo systemctl status service-proxy-agent; sudo journalctl -u service-proxy-agent --no-pager -n 50'"},
+				Command: "gcloud compute ssh {{instance}} --zone={{zone}} --project={{project}} --command='sudo journalctl -u service-proxy-agent --no-pager -n 50'"},
 			{If: "instance", Text: "Start it again; this interrupts nothing.",
 				Command: "gcloud compute ssh {{instance}} --zone={{zone}} --project={{project}} --command='sudo systemctl restart service-proxy-agent'"},
 			{Unless: "instance", Text: "Start it again on the VM; this interrupts nothing.", Command: "sudo systemctl restart service-proxy-agent"},

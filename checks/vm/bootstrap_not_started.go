@@ -31,7 +31,7 @@ var BootstrapNotStarted = diagnose.Check{
 			{If: "instance", Text: "See whether the OS Config agent is on for the VM and for the project (enable-osconfig=TRUE), and that the recipe is there (gce-software-declaration).",
 				Command: "gcloud compute instances describe {{instance}} --zone={{zone}} --project={{project}} --format='yaml(metadata.items)'"},
 			{If: "instance", Text: "See whether it runs, and what it says.",
-				Command: "gcloud compute ssh {{instance}} --zone={{zone}} --project={{project}} --command='sudo systemctl status google-osconfig-agent; sudo journalctl -u google-osconfig-agent --no-pager -n 50'"},
+				Command: "gcloud compute ssh {{instance}} --zone={{zone}} --project={{project}} --command='sudo journalctl -u google-osconfig-agent --no-pager -n 50'"},
 			{If: "project", Text: "See that its API is on.", Command: "gcloud services list --enabled --project={{project}} --filter=config.name:osconfig.googleapis.com"},
 		}, seeSerialPort...), remake),
 		References: []string{refTroubleshooting, refAutoVMs, "https://cloud.google.com/compute/docs/troubleshooting/vm-manager/verify-setup"},

@@ -198,14 +198,21 @@ func TestCorpus(t *testing.T) {
 	if _, err := os.Stat(root); err != nil {
 		t.Skipf("the corpus of real files is not here: %v", err)
 	}
-	for _, dir := range []string{"csds", "bootstrap", "gcp"} {
+	// What is truly in a file is found.
+	want := map[string]string{"backendService-getHealth-unhealthy.json": "backend/fail-open"}
+	for _, dir := range []string{"csds", "bootstrap", "gcp", "envoy", "iptables", "logs"} {
 		err := filepath.WalkDir(filepath.Join(root, dir), func(path string, d fs.DirEntry, err error) error {
 			if err != nil || d.IsDir() {
 				return err
 			}
 			t.Run(filepath.Base(path), func(t *testing.T) {
 				exit, out, errs := meshdiag(t, "diagnose", "-o", "json", "-f", path)
-				if got := parse(t, []byte(out), exit); got.exit != exitInconclusive || len(got.causes) > 0 {
+				got := parse(t, []byte(out), exit)
+				if cause := want[filepath.Base(path)]; cause != "" {
+					if got.exit != exitCausesFound || len(got.causes) != 1 || got.causes[0] != cause {
+						t.Errorf("%+v, want %s\n%s%s", got, cause, out, errs)
+					}
+				} else if got.exit != exitInconclusive || len(got.causes) > 0 {
 					t.Errorf("%+v\n%s%s", got, out, errs)
 				}
 				if strings.Contains(out, "was not used") {
