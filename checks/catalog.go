@@ -5,8 +5,13 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/meshdiag/meshdiag/checks/backend"
 	"github.com/meshdiag/meshdiag/checks/config"
 	"github.com/meshdiag/meshdiag/checks/controlplane"
+	"github.com/meshdiag/meshdiag/checks/proxyless"
+	"github.com/meshdiag/meshdiag/checks/request"
+	"github.com/meshdiag/meshdiag/checks/traffic"
+	"github.com/meshdiag/meshdiag/checks/vm"
 	"github.com/meshdiag/meshdiag/checks/xds"
 	"github.com/meshdiag/meshdiag/diagnose"
 )
@@ -14,6 +19,11 @@ import (
 // All gives every check, sorted by ID. An ID that was once given stays: bots key on them.
 func All() []diagnose.Check {
 	return []diagnose.Check{
+		backend.FailOpen,
+		backend.HealthCheckBlocked,
+		backend.HealthCheckMismatch,
+		backend.NoBackends,
+		backend.SomeUnhealthy,
 		config.BootstrapIncomplete,
 		config.BootstrapPlaceholder,
 		config.InterceptionPortMissing,
@@ -27,6 +37,7 @@ func All() []diagnose.Check {
 		config.ProxylessValidation,
 		config.ServiceProxyNetworkMismatch,
 		controlplane.APIDisabled,
+		controlplane.APIErrors,
 		controlplane.ClientNotConnected,
 		controlplane.ClockSkew,
 		controlplane.DNSFailure,
@@ -42,14 +53,58 @@ func All() []diagnose.Check {
 		controlplane.StreamErrors,
 		controlplane.TCPBlocked,
 		controlplane.TLSFailure,
+		controlplane.TrafficLoopsToProxy,
 		controlplane.XDSv2,
+		proxyless.AuthorityUnknown,
+		proxyless.BootstrapInvalid,
+		proxyless.BootstrapMissing,
+		proxyless.ProducedZeroAddresses,
+		proxyless.TargetNotMatched,
+		request.EgressBlackholed,
+		request.MTLSMismatch,
+		request.NoHealthyUpstream,
+		request.NoRoute,
+		request.RBACDenied,
+		request.ShutdownRace,
+		request.Timeout,
+		request.UpstreamRefused,
+		traffic.ExcludedDestination,
+		traffic.InboundPortDropped,
+		traffic.InboundPortNotIntercepted,
+		traffic.OutboundNotIntercepted,
+		traffic.RedirectPortMismatch,
+		traffic.ServerFirstProtocol,
+		traffic.VIPNotIntercepted,
+		vm.AgentDead,
+		vm.AgentFailure,
+		vm.BootstrapFailed,
+		vm.BootstrapInProgress,
+		vm.BootstrapNotStarted,
+		vm.BootstrapSourceUnreachable,
+		vm.EnvoyNotLive,
+		vm.EnvoyNotRunning,
+		vm.GuestAttributesDisabled,
+		vm.IPv6ModulesMissing,
+		vm.NotRunning,
+		vm.NotServiceProxy,
+		vm.SerialLogErrors,
 		xds.AccessLogUnwritable,
 		xds.AddressInUse,
+		xds.BaselineDifference,
+		xds.ClusterNotFound,
 		xds.ConfigNotSent,
 		xds.ConfigRejected,
 		xds.ConfigStale,
+		xds.DestinationNotConfigured,
+		xds.EndpointsUnhealthy,
+		xds.InboundPortNotConfigured,
+		xds.InitialFetchTimeout,
+		xds.ListenerWarming,
+		xds.NoDynamicConfig,
+		xds.NoEndpoints,
 		xds.PrivilegedPort,
 		xds.ResourceMissing,
+		xds.RouteNotFound,
 	}
 }
 

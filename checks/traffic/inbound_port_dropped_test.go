@@ -1,0 +1,33 @@
+package traffic
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/meshdiag/meshdiag/checks/checkstest"
+	"github.com/meshdiag/meshdiag/diagnose"
+	"github.com/meshdiag/meshdiag/evidence"
+)
+
+func TestInboundPortDropped(t *testing.T) {
+	checkstest.Run(t, InboundPortDropped, []checkstest.Case{
+		{Name: "on the proxy's port", Request: serving(8080), Put: all(rules(manual, dropping("-p tcp -m tcp --dport 15001 -j DROP")), running(997)),
+			Want: []checkstest.Want{{Summary: "Connections to port 8080 are dropped, after they were taken to the proxy's port 15001", Confidence: diagnose.Confirmed, Params: map[string]string{"landing": "15001"}, Excerpt: "--dport 15001 -j DROP"}}},
+		{Name: "not intercepted", Request: serving(9090), Put: rules(manual, dropping("-p tcp -m tcp --dport 9090 -j REJECT --reject-with tcp-reset")), Want: []checkstest.Want{{Summary: "are rejected with tcp-reset by filter INPUT rule 1"}}},
+		{Name: "the policy", Request: serving(8080), Put: rules(manual, strings.Replace(filter, ":INPUT ACCEPT", ":INPUT DROP", 1)), Want: []checkstest.Want{{Excerpt: "filter INPUT"}}},
+		{Name: "raw sees the original port", Request: serving(8080), Put: rules(manual, filter, "*raw\n:PREROUTING ACCEPT [0:0]\n:OUTPUT ACCEPT [0:0]\n-A PREROUTING -p tcp -m tcp --dport 8080 -j DROP\nCOMMIT\n"), Want: []checkstest.Want{{Summary: "Connections to port 8080 are dropped by raw PREROUTING"}}},
+		{Name: "from the proxy to the application", Request: serving(8080), Put: all(rules(manual, dropping("-i lo -p tcp -m tcp --dport 8080 -j DROP")), running(997)), Want: []checkstest.Want{{Summary: "The proxy's own connections to the application at 127.0.0.1:8080 are dropped"}}},
+
+		{Name: "nothing drops", Request: serving(8080), Put: all(rules(manual, filter), running(997))},
+		{Name: "on the original port of an intercepted one, from outside", Request: serving(8080), Put: all(rules(manual, dropping("! -i lo -p tcp -m tcp --dport 8080 -j DROP")), running(997))},
+		{Name: "another port", Request: serving(8080), Put: all(rules(manual, dropping("-p tcp -m tcp --dport 9090 -j DROP")), running(997))},
+		{Name: "any port, a sidecar", Request: serving(8080), Put: all(rules(sidecar, filter), running(1337))},
+		{Name: "another interface", Request: serving(8080), Put: rules(manual, dropping("-i eth1 -p tcp -m tcp --dport 15001 -j DROP")), Outcome: diagnose.OutcomeInconclusive, Reason: "eth1"},
+		{Name: "some sources", Request: serving(8080), Put: rules(manual, dropping("-s 203.0.113.0/24 -p tcp -j DROP")), Outcome: diagnose.OutcomeInconclusive, Reason: "203.0.113.0/24"},
+		{Name: "nat not read", Request: serving(8080), Put: rules(dropping("-p tcp -m tcp --dport 8080 -j DROP")), Outcome: diagnose.OutcomeInconclusive, Reason: "nat table"},
+		{Name: "filter not read", Request: serving(8080), Put: rules(manual), Outcome: diagnose.OutcomeInconclusive, Reason: "filter table"},
+		{Name: "not root", Request: serving(8080), Put: rulesBut(unread, manual, filter), Outcome: diagnose.OutcomeInconclusive},
+		{Name: "late", Request: serving(8080), Put: late(evidence.PacketRules.Name()), Outcome: diagnose.OutcomeInconclusive},
+		{Name: "not asked", Request: serving(8080), Outcome: diagnose.OutcomeSkipped},
+	})
+}
