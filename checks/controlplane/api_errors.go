@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/meshdiag/meshdiag/diagnose"
@@ -13,6 +14,10 @@ import (
 // sustained is in how many of the metric's five-minute intervals an error must occur: a reconnect or a deployment ends within
 // one or two.
 const sustained = 3
+
+// stillOn is how long before the end of the hour the last error may be for the fault to be there still: three intervals, for
+// counts arrive minutes late.
+const stillOn = 15 * time.Minute
 
 // APIErrors finds answers of the Traffic Director API that are errors again and again.
 var APIErrors = diagnose.Check{
@@ -25,7 +30,7 @@ var APIErrors = diagnose.Check{
 		Title: "The Traffic Director API keeps answering with errors",
 		Explanation: "Cloud Monitoring counts how the Traffic Director API answers the project's proxies. Over the last hour it answered with the same error " +
 			"again and again: some proxy asks, and is refused each time. The count names no proxy.",
-		Quiet: "Cancelled and unavailable answers, which are part of every reconnect; errors in fewer than three five-minute intervals.",
+		Quiet: "Cancelled and unavailable answers, which are part of every reconnect; errors in fewer than three five-minute intervals, or that have stopped; calls of CSDS, which people and tools make, not proxies.",
 		Remedy: []diagnose.Step{
 			{If: "refused", Text: "403: a proxy's service account lacks trafficdirector.networks.getConfigs or its VM the cloud-platform scope, or the API is off. See who may:",
 				Command: "gcloud projects get-iam-policy {{project}} --flatten='bindings[].members' --filter='bindings.role:roles/trafficdirector.client' --format='value(bindings.members)'"},
@@ -61,6 +66,9 @@ func apiErrors(req diagnose.Request, v *evidence.View) ([]diagnose.Cause, error)
 	by := map[string]*tally{}
 	var all int64
 	for _, p := range counts.Points {
+		if strings.Contains(p.Method, "ClientStatus") {
+			continue // CSDS: people and tools ask it, this one among them, not proxies
+		}
 		all += p.Count
 		if harmlessAnswer(p.Code) || p.Count <= 0 {
 			continue
@@ -80,7 +88,7 @@ func apiErrors(req diagnose.Request, v *evidence.View) ([]diagnose.Cause, error)
 	slices.SortFunc(found, func(a, b *tally) int { return cmp.Or(cmp.Compare(b.total, a.total), cmp.Compare(a.code, b.code)) })
 	var causes []diagnose.Cause
 	for _, t := range found {
-		if len(t.intervals) < sustained {
+		if len(t.intervals) < sustained || counts.To.Sub(t.last) > stillOn {
 			continue
 		}
 		params := map[string]string{"code": t.code}
@@ -104,5 +112,8 @@ func apiErrors(req diagnose.Request, v *evidence.View) ([]diagnose.Cause, error)
 			Evidence: []diagnose.Exhibit{{Fact: evidence.APIRequests.Name(), Excerpt: fmt.Sprintf("%s: %d times, last at %s", t.code, t.total, t.last.UTC().Format(time.RFC3339))}},
 		})
 	}
-	return causes, nil
+	if len(causes) == 0 {
+		_, err = evidence.Whole(v, evidence.APIRequests)
+	}
+	return causes, err
 }
