@@ -102,6 +102,23 @@ func TestWordings(t *testing.T) {
 		{`[xDS node id: projects/1/networks/n/nodes/x]: xds: error received from xDS stream: rpc error: code = NotFound desc = Requested entity was not found.`, []string{"entity-not-found", ads}},
 		{`ADS stream closed with status UNAVAILABLE: ADS stream closed by server. Cause: null`, []string{ads}},
 		{`ADS call status received (chand=0x1, ads_calld=0x2, call=0x3): status=16, details='x', error='null'`, []string{ads}},
+		{`xds: resource "R" of type "ListenerResource" has been removed`, []string{"grpc-listener-missing"}},
+		{`xds: ListenerResource target x not found, watcher timeout, xDS client nodeID: projects/1/networks/n/nodes/2`, []string{"grpc-listener-missing"}},
+
+		// The connection under the streams: Envoy, gRPC, Istio's agent.
+		{`Load reporter stats stream/connection failure, will retry in 5000 ms.`, []string{"envoy-load-report-failed"}},
+		{`SERVICE_DISABLED`, []string{"api-not-enabled"}},
+		{`"reason": "SERVICE_DISABLED",`, []string{"api-not-enabled"}},
+		{`rpc error: code = Unavailable desc = connection error: desc = "transport: Error while dialing dial tcp: lookup istiod.istio-system.svc: no such host"`, []string{"grpc-host-not-found"}},
+		{`rpc error: code = Unavailable desc = connection error: desc = "transport: Error while dialing: dial tcp: lookup trafficdirector.googleapis.com on 169.254.169.254:53: no such host"`, []string{"grpc-host-not-found"}},
+		{`closing transport due to: connection error: desc = "error reading from server: EOF", received prior goaway: code: NO_ERROR, debug data: `, []string{"grpc-goaway-no-error"}},
+		{`gRPC update for type.googleapis.com/envoy.api.v2.Cluster failed`, []string{"envoy-subscription-disconnected"}},
+		{`gRPC update for type.googleapis.com/envoy.config.cluster.v3.Cluster failed`, []string{"envoy-subscription-disconnected"}},
+		{`Only unique values for domains are permitted. Duplicate entry of domain x`, []string{"envoy-duplicate-domain"}},
+		{`failed to connect to upstream istiod.istio-system.svc:15012: context deadline exceeded`, []string{"istio-agent-upstream-failed"}},
+		{"2024-06-27T15:00:06Z\terror\txdsproxy\tfailed to connect to upstream 10.0.0.1:443: EOF", []string{"istio-agent-upstream-failed"}},
+		{`failed to create upstream grpc client: open root-cert.pem: no such file or directory`, []string{"istio-agent-upstream-failed"}},
+		{`connected to upstream XDS server: istiod.istio-system.svc:15012`, []string{"istio-agent-upstream-connected"}},
 	} {
 		got := recognise(t, all, w.line)
 		for _, id := range w.want {
@@ -124,6 +141,12 @@ func TestWordingsOfOthers(t *testing.T) {
 		`bind: address already in use`,
 		`permission trafficdirector.networks.getConfigs granted`,
 		`Error adding/updating endpoints`,
+		`failed to connect to upstream 8.8.8.8:53: i/o timeout`,
+		`failed to connect to upstream server: connection refused`,
+		`dial tcp: lookup db.internal on 10.0.0.2:53: no such host`,
+		`gRPC update for checkout failed`,
+		`GOAWAY received: ENHANCE_YOUR_CALM`,
+		`MY_SERVICE_DISABLED_FLAG=1`,
 	} {
 		if got := recognise(t, all, line); len(got) > 0 {
 			t.Errorf("%s\n\tis recognised as %v", line, got)

@@ -182,13 +182,29 @@ func merge(in []Finding) []Finding {
 			continue
 		}
 		o := &out[i]
+		agree := independent(o.Evidence, f.Evidence)
 		o.Evidence = append(o.Evidence, f.Evidence...)
 		o.Severity = max(o.Severity, f.Severity)
 		if f.Confidence > o.Confidence {
 			o.Confidence, o.Summary, o.Remedy, o.Params = f.Confidence, f.Summary, f.Remedy, f.Params
 		}
+		if agree && o.Confidence < Confirmed {
+			o.Confidence++ // two sources that don't know of each other say the same
+		}
 	}
 	return out
+}
+
+// independent says whether two lists of exhibits come from sources of different collectors.
+func independent(a, b []Exhibit) bool {
+	for _, x := range a {
+		for _, y := range b {
+			if x.Source.Collector == y.Source.Collector {
+				return false
+			}
+		}
+	}
+	return len(a) > 0 && len(b) > 0
 }
 
 // fold takes out the findings that another one explains, lists them under it, and notes the outcome of their checks.

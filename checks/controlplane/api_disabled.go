@@ -1,6 +1,7 @@
 package controlplane
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -95,7 +96,7 @@ func apiDisabled(req diagnose.Request, v *evidence.View) ([]diagnose.Cause, erro
 				continue
 			}
 			service, in := trafficDirectorAPI, req.Target.Project
-			if m := apiText.FindStringSubmatch(c.Message); m != nil {
+			if m := apiText.FindStringSubmatch(c.Message); m != nil && m[apiText.SubexpIndex("api")] != "" {
 				service, in = serviceIn(m[apiText.SubexpIndex("service")], m[apiText.SubexpIndex("api")]), m[apiText.SubexpIndex("project")]
 			}
 			// A refusal names the project that the call was counted for. Where that isn't the target's, meshdiag's own
@@ -115,7 +116,10 @@ func apiDisabled(req diagnose.Request, v *evidence.View) ([]diagnose.Cause, erro
 	msgs, _ := evidence.Read(&tally, v, evidence.LogMessages)
 	good := worked(msgs)
 	for _, m := range msgs {
-		service := serviceIn(m.Fields["service"], m.Fields["api"])
+		service := serviceIn(cmp.Or(m.Fields["service"], m.Fields["disabled"]), m.Fields["api"])
+		if service == "" && m.Fields["stream"] != "" && m.Fields["disabled"] == "" {
+			service = trafficDirectorAPI // whose stream it is
+		}
 		if m.Signature != messages.APIDisabled.ID || service == "" || good.after(m) {
 			continue
 		}

@@ -108,6 +108,31 @@ func TestLines(t *testing.T) {
 		{"a v2 filter inside configuration", "The v2 xDS major version is deprecated and disabled by default.", ""},
 		{"v2 transport", "error initializing configuration: V2 (and AUTO) xDS transport protocol versions are not supported in ads_config", "xds-v2"},
 	}
+	const (
+		noHost    = `rpc error: code = Unavailable desc = connection error: desc = "transport: Error while dialing: dial tcp: lookup trafficdirector.googleapis.com: no such host"`
+		upstream  = "2024-06-27T15:00:06.433000Z\terror\txdsproxy\tfailed to connect to upstream istiod.istio-system.svc:15012: context deadline exceeded"
+		connected = "2024-06-27T15:00:16.433000Z\tinfo\txdsproxy\tconnected to upstream XDS server: istiod.istio-system.svc:15012"
+		loads     = "[warning][upstream] Load reporter stats stream/connection failure, will retry in 5000 ms."
+	)
+	cases = append(cases, []struct{ name, text, want string }{
+		{"API off, the reason with its service", `403 PERMISSION_DENIED [reason: "SERVICE_DISABLED" domain: "googleapis.com" metadata { key: "service" value: "trafficdirector.googleapis.com" }]`, "api-disabled"},
+		{"API off, the reason on a stream", twice(envoy + "StreamAggregatedResources gRPC config stream closed: 7, SERVICE_DISABLED"), "api-disabled"},
+		{"the reason behind another API's text", envoy + "StreamAggregatedResources gRPC config stream closed: 7, Cloud Trace API has not been used in project 482915067713 before or it is disabled. SERVICE_DISABLED", ""},
+		{"the reason alone names no API", "SERVICE_DISABLED", ""},
+		{"the reason of another API", `[reason: "SERVICE_DISABLED" domain: "googleapis.com" metadata { key: "service" value: "cloudtrace.googleapis.com" }]`, ""},
+		{"no such host", twice(noHost), "stream-errors"},
+		{"no such host, then an answer", twice(noHost) + "\nADS response received for type x", ""},
+		{"no such host, once", noHost, ""},
+		{"no such host, an application's server", twice(strings.Replace(noHost, "trafficdirector.googleapis.com", "checkout.shop.svc", 1)), ""},
+		{"the agent's upstream", twice(upstream), "stream-errors"},
+		{"the agent's upstream, once", upstream, ""},
+		{"the agent's upstream, then connected", twice(upstream) + "\n" + connected, ""},
+		{"the agent's upstream, then ready", twice(upstream) + "\nEnvoy proxy is ready", ""},
+		{"connected, then the agent's upstream", connected + "\n" + twice(upstream), "stream-errors"},
+		{"another program's upstream", twice("failed to connect to upstream 8.8.8.8:53: i/o timeout"), ""},
+		{"load reports, without times", twice(loads), ""},
+		{"subscriptions and goaways", twice("gRPC update for type.googleapis.com/envoy.config.cluster.v3.Cluster failed\nrpc error: code = Unavailable desc = error reading from server: EOF, received prior goaway: code: NO_ERROR, debug data: "), ""},
+	}...)
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
 			if got := strings.Join(causesOf(t, "proxy.log", c.text), " "); got != c.want {

@@ -12,18 +12,22 @@ import (
 
 // StreamErrors finds xDS streams that fail over and over for a reason that no other check knows.
 var StreamErrors = diagnose.Check{
-	ID:         "controlplane/stream-errors",
-	Severity:   diagnose.Degrading,
-	Layer:      diagnose.LayerNetwork,
-	Symptoms:   []diagnose.Symptom{diagnose.SymptomNotConnected, diagnose.SymptomNoConfig},
-	Needs:      []evidence.Name{evidence.LogMessages.Name()},
-	Signatures: []diagnose.Signature{messages.StreamClosed, messages.ADSFailed, messages.StreamWorked},
+	ID:       "controlplane/stream-errors",
+	Severity: diagnose.Degrading,
+	Layer:    diagnose.LayerNetwork,
+	Symptoms: []diagnose.Symptom{diagnose.SymptomNotConnected, diagnose.SymptomNoConfig},
+	Needs:    []evidence.Name{evidence.LogMessages.Name()},
+	Signatures: []diagnose.Signature{
+		messages.StreamClosed, messages.ADSFailed, messages.StreamWorked, messages.LoadReportFailed, messages.HostNotFound,
+		messages.AgentUpstreamFailed, messages.AgentUpstreamConnected, messages.UpdateFailed, messages.Goaway,
+	},
 	Doc: diagnose.Doc{
 		Title: "Streams to the control plane keep failing",
 		Explanation: "The proxy's log reports the same failure of its xDS streams again and again, with no sign of success after it. " +
 			"While no stream holds, a proxy keeps the configuration it has; a new one has none.",
 		Quiet: "Streams that are renewed as a routine (code 13 without a text about every half hour, code 14 after a goaway NO_ERROR); codes 4, 8 and 14 once, as while a proxy starts; " +
-			"failures with an answer of the control plane's after them; texts that another check knows (scopes, permissions, an API that is off, credentials, quota, configuration not found).",
+			"failures with an answer of the control plane's after them; texts that another check knows (scopes, permissions, an API that is off, credentials, quota, configuration not found); a stream of load reports that is opened again now and then; " +
+			"a name that does not resolve, where it is not known to be the control plane's.",
 		Remedy: []diagnose.Step{
 			{If: "dial", Text: "The text says that no connection was made: from the workload, see whether the name resolves and the port answers.", Command: "curl -sv --max-time 10 https://trafficdirector.googleapis.com/ -o /dev/null"},
 			{If: "upstream", Text: "Envoy has no address for its control plane's cluster: see that the cluster which the bootstrap names for ADS resolves (DNS) and has the right host.",
@@ -62,6 +66,7 @@ func streamErrors(req diagnose.Request, v *evidence.View) ([]diagnose.Cause, err
 			odd = append(odd, c)
 		}
 	}
+	odd = append(odd, linkFailures(msgs, good)...)
 	var causes []diagnose.Cause
 	for _, group := range byFile(odd) {
 		// One cause a log: the failures of one proxy are told together, the most frequent first.

@@ -22,6 +22,7 @@ func TestStreamErrors(t *testing.T) {
 		map[string]string{"event": "ADS stream closed", "java": "UNAVAILABLE", "text": "ADS stream closed by server. Cause: null"})
 	echo := every(ads(3, "error received from xDS stream", "Unavailable", "connection refused"), 6, time.Minute)
 	repeated := func(code, text string) func(*evidence.Set) { return logs(many(closed(10, code, text), 5, 90)) }
+	retried := msg(messages.LoadReportFailed.ID, 4, "Load reporter stats stream/connection failure, will retry in 5000 ms.", nil)
 	checkstest.Run(t, StreamErrors, []checkstest.Case{
 		{Name: "unavailable, again and again", Request: files, Put: repeated("14", upstream), Unfilled: []string{"project"},
 			Want: []checkstest.Want{{Subject: "the proxy that wrote proxy.log", Summary: "xDS streams failed 5 times in proxy.log with code 14: upstream connect error", Confidence: diagnose.Likely,
@@ -39,6 +40,13 @@ func TestStreamErrors(t *testing.T) {
 		{Name: "proxyless, without a status", Request: files, Put: logs(many(eof, 4, 40)), Want: []checkstest.Want{{Summary: "no code: EOF"}}},
 		{Name: "a message that is too large", Request: files, Put: repeated("8", "grpc: received message larger than max (5242880 vs. 4194304)"), Want: []checkstest.Want{{Summary: "code 8"}}},
 
+		{Name: "load reports that never hold", Request: files, Put: logs(every(retried, 20, 5*time.Second)),
+			Want: []checkstest.Want{{Summary: "load report streams failed 20 times", Confidence: diagnose.Likely}}},
+		{Name: "load reports, told by their stream", Request: files, Put: logs(loads, every(retried, 20, 5*time.Second)),
+			Want: []checkstest.Want{{Summary: "load report streams failed 6 times in proxy.log with code 14"}}},
+		{Name: "load reports that are renewed", Request: files, Put: logs(every(retried, 40, 29*time.Minute))},
+		{Name: "load reports, without times", Request: files, Put: logs(many(retried, 40, 900))},
+		{Name: "load reports, then configuration", Request: files, Put: logs(every(retried, 20, 5*time.Second), came(90))},
 		{Name: "routine reconnects", Request: files, Put: logs(every(closed(10, "13", ""), 40, 29*time.Minute))},
 		{Name: "routine reconnects, without times", Request: files, Put: logs(many(closed(10, "13", ""), 40, 900))},
 		{Name: "goaway", Request: files, Put: repeated("14", goaway)},

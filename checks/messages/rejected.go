@@ -71,6 +71,18 @@ var (
 			`gRPC config for type.googleapis.com/envoy.config.listener.v3.Listener rejected: Error adding/updating listener(s) 0.0.0.0_8080: duplicate listener 0.0.0.0_8080 found`,
 		},
 	}
+	// EnvoyDuplicateDomain is the reason of a route configuration in which two virtual hosts claim one domain.
+	EnvoyDuplicateDomain = diagnose.Signature{
+		ID:      "envoy-duplicate-domain",
+		Anchors: []string{"Only unique values for domains are permitted"},
+		Pattern: `Only unique values for domains are permitted\.(?: Duplicate entry of domain (?P<domain>[^\s"\\]+))?`,
+		Meaning: "two virtual hosts of a route configuration claim one domain",
+		Examples: []string{
+			`Only unique values for domains are permitted. Duplicate entry of domain checkout:8080`,
+			`Only unique values for domains are permitted. Duplicate entry of domain shop.example.com in route 80`,
+			`delta config for type.googleapis.com/envoy.config.route.v3.RouteConfiguration rejected: Only unique values for domains are permitted. Duplicate entry of domain x`,
+		},
+	}
 	// GRPCNack is how grpc-go logs a NACK, in its wording since 2024 and before.
 	GRPCNack = diagnose.Signature{
 		ID:      "grpc-go-nack",

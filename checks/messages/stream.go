@@ -128,17 +128,22 @@ var PermissionDenied = diagnose.Signature{
 // APIDisabled is Google's refusal of a call to an API that isn't enabled in the project that the call is counted for.
 //
 // Fields: api (the API's title), project (a number, seldom an id), service ("trafficdirector.googleapis.com", where the
-// line holds the link that enables it).
+// line holds the link that enables it); or, where there is Google's reason alone, disabled (the API's service, where the line names it after
+// the reason) and stream (set where an xDS stream ended with it).
 var APIDisabled = diagnose.Signature{
 	ID:      "api-not-enabled",
-	Anchors: []string{"has not been used in project"},
+	Anchors: []string{"has not been used in project", "SERVICE_DISABLED"},
 	Pattern: `(?P<api>\b[A-Z][\w() -]{0,60}? API) has not been used in project (?P<project>[\w:.-]+) before or it is disabled` +
-		`(?:[^\n]*?/apis/(?:api|library)/(?P<service>[a-z0-9.-]+\.googleapis\.com))?`,
+		`(?:[^\n]*?/apis/(?:api|library)/(?P<service>[a-z0-9.-]+\.googleapis\.com))?` +
+		`|(?:(?P<stream>gRPC config stream|(?:ADS|xDS) stream)[^\n]*?(?:\d{1,2}, |desc = |[A-Z_]: ?|details=')[^\n]{0,40}?)?\bSERVICE_DISABLED\b(?:[^\n]*?\b(?P<disabled>[a-z]{5,}\.googleapis\.com))?`,
 	Meaning: "the API isn't enabled in the project",
 	Examples: []string{
 		`StreamAggregatedResources gRPC config stream closed: 7, Traffic Director API has not been used in project 482915067713 before or it is disabled. Enable it by visiting https://console.developers.google.com/apis/api/trafficdirector.googleapis.com/overview?project=482915067713 then retry. If you enabled this API recently, wait a few minutes for the action to propagate to our systems and retry.`,
 		`xds: error received from xDS stream: rpc error: code = PermissionDenied desc = Traffic Director API has not been used in project 482915067713 before or it is disabled.`,
 		`"message": "Network Services API has not been used in project 482915067713 before or it is disabled. Enable it by visiting https://console.developers.google.com/apis/api/networkservices.googleapis.com/overview?project=482915067713 then retry.",`,
+		`SERVICE_DISABLED`,
+		`403 PERMISSION_DENIED [reason: "SERVICE_DISABLED" domain: "googleapis.com" metadata { key: "service" value: "trafficdirector.googleapis.com" }]`,
+		`StreamAggregatedResources gRPC config stream closed: 7, SERVICE_DISABLED`,
 	},
 }
 

@@ -12,7 +12,8 @@ import (
 func TestStreamSignatures(t *testing.T) {
 	checkstest.Signatures(t, []diagnose.Signature{
 		messages.StreamClosed, messages.ADSFailed, messages.StreamWorked, messages.InsufficientScopes,
-		messages.PermissionDenied, messages.APIDisabled, messages.BadCredentials,
+		messages.PermissionDenied, messages.APIDisabled, messages.BadCredentials, messages.LoadReportFailed, messages.UpdateFailed,
+		messages.Goaway, messages.HostNotFound, messages.AgentUpstreamFailed, messages.AgentUpstreamConnected,
 	})
 }
 

@@ -25,7 +25,7 @@ var IPv6ModulesMissing = diagnose.Signature{
 	ID:      "ip6tables-modules-missing",
 	Anchors: []string{"initialize ip6tables table", "Module ip6", "Module nf_nat_ipv6", "Module nf_conntrack_ipv6"},
 	Pattern: "initialize ip6tables table [`'](?P<table>\\w+)'(?:: Table does not exist[^\\n]*)?$" +
-		`|Module (?P<module>ip6\w+|nf_nat_ipv6|nf_conntrack_ipv6) not found`,
+		`|FATAL: Module (?P<module>ip6\w+|nf_nat_ipv6|nf_conntrack_ipv6) not found`,
 	Meaning: "the running kernel lacks the modules of IPv6 packet filtering",
 	Examples: []string{
 		"ip6tables v1.8.7 (legacy): can't initialize ip6tables table `nat': Table does not exist (do you need to insmod?)",

@@ -18,6 +18,9 @@ var (
 	noModules   = regexp.MustCompile(messages.IPv6ModulesMissing.Pattern)
 	setupFailed = regexp.MustCompile(messages.ServiceProxySetup.Pattern)
 
+	// ansi are the colours that systemd writes to a console.
+	ansi = regexp.MustCompile(`\x1b(?:\[[0-9;?]*[ -/]*[@-~]|[@-Z\\^_c])`)
+
 	bootBegins   = regexp.MustCompile(`Linux version \d`)
 	mentionsIt   = regexp.MustCompile(`service-proxy`)
 	copied       = regexp.MustCompile(`Operation completed over \d+ object`)
@@ -46,7 +49,7 @@ func serialLines(ports []evidence.SerialPort, re *regexp.Regexp, thisBoot bool) 
 		}
 		found := len(out)
 		n := 0
-		for line := range strings.Lines(p.Text) {
+		for line := range strings.Lines(ansi.ReplaceAllString(p.Text, "")) {
 			n++
 			if thisBoot && bootBegins.MatchString(line) {
 				out = out[:found]
@@ -70,7 +73,7 @@ func after(ports []evidence.SerialPort, h hit, re *regexp.Regexp) bool {
 			continue
 		}
 		n := 0
-		for line := range strings.Lines(p.Text) {
+		for line := range strings.Lines(ansi.ReplaceAllString(p.Text, "")) {
 			if n++; n > h.line && re.MatchString(strings.TrimRight(line, "\r\n")) {
 				return true
 			}

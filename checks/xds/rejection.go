@@ -17,7 +17,7 @@ var (
 	rejectionNeeds      = []evidence.Name{evidence.ClientStatuses.Name(), evidence.LogMessages.Name()}
 	rejectionSignatures = []diagnose.Signature{
 		messages.EnvoyConfigRejected, messages.EnvoyUpdateError, messages.EnvoyFileDenied, messages.EnvoyBindFailed,
-		messages.EnvoyDuplicateListener, messages.GRPCNack, messages.GRPCJavaRejected, messages.GRPCJavaReason,
+		messages.EnvoyDuplicateListener, messages.EnvoyDuplicateDomain, messages.GRPCNack, messages.GRPCJavaRejected, messages.GRPCJavaReason,
 		messages.IstiodNack, messages.EnvoyListenerAccepted, messages.EnvoyClustersAccepted, messages.GRPCAck,
 		messages.IstiodAck,
 	}

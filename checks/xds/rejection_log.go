@@ -45,7 +45,7 @@ func isHead(m evidence.LogMessage) bool {
 func isTail(m evidence.LogMessage) bool {
 	switch m.Signature {
 	case messages.EnvoyUpdateError.ID, messages.EnvoyFileDenied.ID, messages.EnvoyBindFailed.ID,
-		messages.EnvoyDuplicateListener.ID, messages.GRPCJavaReason.ID:
+		messages.EnvoyDuplicateListener.ID, messages.EnvoyDuplicateDomain.ID, messages.GRPCJavaReason.ID:
 		return true
 	}
 	return false
@@ -130,6 +130,11 @@ func (c chain) rejections(file string) []rejection {
 		base.typ = "Listener"
 	}
 	excerpt := strings.TrimSpace(c.head.Text)
+	if c.head.Signature == messages.EnvoyDuplicateDomain.ID {
+		// By itself the line is the details of a rejection. Inside another it may as well be about a file's configuration.
+		base.bare = !strings.HasPrefix(excerpt, "Only unique")
+		base.typ = "RouteConfiguration"
+	}
 	src := c.head.Source
 	for _, m := range c.tail {
 		text += "\n" + detail(m)
@@ -170,7 +175,8 @@ func detail(m evidence.LogMessage) string {
 	switch m.Signature {
 	case messages.EnvoyUpdateError.ID:
 		d = "Error adding/updating " + m.Fields["kind"] + "(s) " + m.Fields["details"]
-	case messages.EnvoyFileDenied.ID, messages.EnvoyBindFailed.ID, messages.EnvoyDuplicateListener.ID, messages.GRPCJavaReason.ID:
+	case messages.EnvoyFileDenied.ID, messages.EnvoyBindFailed.ID, messages.EnvoyDuplicateListener.ID, messages.EnvoyDuplicateDomain.ID,
+		messages.GRPCJavaReason.ID:
 		d = m.Text
 		// A line of its own is the details; on a line with a time and a level in front, the message begins behind them.
 		if strings.HasPrefix(d, "[") || strings.HasPrefix(d, "{") || strings.Contains(d, "\t") {
@@ -193,6 +199,8 @@ func core(m evidence.LogMessage) string {
 		return "unable to open file '" + f["path"] + "': Permission denied"
 	case messages.EnvoyBindFailed.ID:
 		return "cannot bind '" + f["address"] + "': " + f["error"]
+	case messages.EnvoyDuplicateDomain.ID:
+		return "Only unique values for domains are permitted. Duplicate entry of domain " + f["domain"]
 	case messages.GRPCJavaReason.ID:
 		return f["xds"] + " response resource '" + f["resource"] + "' validation error: " + f["details"]
 	}

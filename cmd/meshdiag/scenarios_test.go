@@ -32,6 +32,9 @@ func TestMain(m *testing.M) {
 		main()
 		return
 	}
+	if playRole() {
+		return
+	}
 	os.Exit(m.Run())
 }
 

@@ -1,6 +1,7 @@
 package artifact
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -37,8 +38,16 @@ func collections() []collection {
 				return m.has("IPProtocol", "loadBalancingScheme") && m.has("IPAddress", "portRange") && m.has("target", "backendService")
 			}},
 		{"instances", "compute#instance", "instances",
-			[]string{"id", "name", "zone", "selfLink", "status", "labels", "creationTimestamp", "serviceAccounts", "networkInterfaces", "metadata"},
+			[]string{"id", "name", "zone", "selfLink", "status", "labels", "tags", "creationTimestamp", "serviceAccounts", "networkInterfaces", "metadata"},
 			func(m fields) bool { return m.has("networkInterfaces") && m.has("machineType", "disks") }},
+		{"backend-services", "compute#backendService", "backendServices",
+			[]string{"name", "selfLink", "protocol", "loadBalancingScheme", "portName", "healthChecks", "backends"},
+			func(m fields) bool {
+				return m.has("loadBalancingScheme") && m.has("sessionAffinity", "backends") && !m.has("IPAddress")
+			}},
+		{"health-checks", "compute#healthCheck", "healthChecks",
+			[]string{"name", "selfLink", "type", "httpHealthCheck", "httpsHealthCheck", "http2HealthCheck", "grpcHealthCheck", "grpcTlsHealthCheck", "tcpHealthCheck", "sslHealthCheck"},
+			func(m fields) bool { return m.has("type") && m.has("checkIntervalSec", "healthyThreshold") }},
 	}
 }
 
@@ -54,6 +63,10 @@ func (m fields) googleCloud() string {
 		return "services"
 	case m.text("kind") == "compute#backendServiceGroupHealth", len(m) == 1 && m.list("healthStatus") != nil:
 		return "backend-health"
+	case m.isGuestItem() || m.isGuestAnswer():
+		return kindGuestAttributes
+	case m.isSerialAnswer():
+		return kindSerialPort
 	}
 	return ""
 }
@@ -168,6 +181,10 @@ func (in *input) googleCloud(kind string, docs []json.RawMessage, list bool, whe
 		return in.services(docs, where)
 	case "backend-health":
 		return in.health(docs, where)
+	case kindGuestAttributes:
+		return in.guestAttributes(docs, where)
+	case kindSerialPort:
+		return in.serialAnswer(docs[0], where)
 	}
 	cs := collections()
 	c := cs[slices.IndexFunc(cs, func(c collection) bool { return c.kind == kind })]
@@ -207,50 +224,74 @@ func (in *input) googleCloud(kind string, docs []json.RawMessage, list bool, whe
 	return o, nil
 }
 
-// compute converts forwarding rules or instances.
+// compute converts resources of Compute Engine.
 func (in *input) compute(c collection, items []json.RawMessage, where string) (int, error) {
 	src := in.source(evidence.FromAPI, where)
-	rules, instances := []evidence.ForwardingRule{}, []evidence.Instance{}
+	lean := make([]leanItem, len(items))
 	for i, raw := range items {
 		what := fmt.Sprintf("item %d", i+1)
 		m, err := object(raw, what)
 		if err != nil {
 			return 0, err
 		}
-		lean := fields{}
+		few := fields{}
 		for _, f := range c.fields {
 			if v, ok := m[f]; ok {
-				lean[f] = v
+				few[f] = v
 			}
 		}
-		if id := lean["id"]; len(id) > 0 && id[0] != '"' {
+		if id := few["id"]; len(id) > 0 && id[0] != '"' {
 			// The API writes 64-bit numbers as strings; YAML tools take the quotes away.
-			lean["id"] = json.RawMessage(`"` + string(id) + `"`)
+			few["id"] = json.RawMessage(`"` + string(id) + `"`)
 		}
-		b, err := json.Marshal(lean)
+		b, err := json.Marshal(few)
 		if err != nil {
 			return 0, fmt.Errorf("%s: %w", what, err)
 		}
-		if c.kind == "instances" {
-			var x compute.Instance
-			if err := decode(b, &x, what); err != nil {
-				return 0, err
-			}
-			instances = append(instances, convert.Instance(&x, src))
-			continue
-		}
-		var x compute.ForwardingRule
-		if err := decode(b, &x, what); err != nil {
-			return 0, err
-		}
-		rules = append(rules, convert.ForwardingRule(&x, src))
+		// What the API gives, and gcloud prints whole, names its kind or itself.
+		lean[i] = leanItem{b, what, !m.has("kind", "self_link")}
 	}
-	if c.kind == "instances" {
-		evidence.Put(in.set, evidence.Instances, instances, src)
-	} else {
-		evidence.Put(in.set, evidence.ForwardingRules, rules, src)
+	var err error
+	switch c.kind {
+	case "instances":
+		err = putItems(in, lean, evidence.Instances, src, func(x *compute.Instance, _ bool) evidence.Instance { return convert.Instance(x, src) })
+	case "backend-services":
+		err = putItems(in, lean, evidence.BackendServices, src, func(x *compute.BackendService, cut bool) evidence.BackendService {
+			s := convert.BackendService(x)
+			s.Cut, s.Source = cut, src
+			return s
+		})
+	case "health-checks":
+		err = putItems(in, lean, evidence.HealthChecks, src, func(x *compute.HealthCheck, _ bool) evidence.HealthCheck {
+			h := convert.HealthCheck(x)
+			h.Source = src
+			return h
+		})
+	default:
+		err = putItems(in, lean, evidence.ForwardingRules, src, func(x *compute.ForwardingRule, _ bool) evidence.ForwardingRule { return convert.ForwardingRule(x, src) })
 	}
-	return len(items), nil
+	return len(items), err
+}
+
+// leanItem is a resource with the fields alone that are converted.
+type leanItem struct {
+	raw  json.RawMessage
+	what string
+	cut  bool // the file leaves fields out
+}
+
+// putItems decodes resources and records them; the first that can't be decoded spoils all.
+func putItems[G, E any](in *input, items []leanItem, k evidence.Key[[]E], src evidence.Source, as func(x *G, cut bool) E) error {
+	out := []E{}
+	for _, i := range items {
+		var x G
+		if err := decode(i.raw, &x, i.what); err != nil {
+			return err
+		}
+		out = append(out, as(&x, i.cut))
+	}
+	evidence.Put(in.set, k, out, src)
+	return nil
 }
 
 // services reads Service Usage's answers.
@@ -302,14 +343,20 @@ func (in *input) health(docs []json.RawMessage, where string) (outcome, error) {
 		if err != nil {
 			return outcome{}, err
 		}
+		group := ""
 		if m.gcloudHealth() {
+			group = m.text("backend")
 			d = m["status"]
 		}
 		var h compute.BackendServiceGroupHealth
 		if err := decode(d, &h, what); err != nil {
 			return outcome{}, err
 		}
-		out = append(out, convert.Health(&h, src)...)
+		for _, e := range convert.Health(&h, src) {
+			e.Group = group
+			e.Zone = cmp.Or(e.Zone, segmentAfter(group, "zones"), segmentAfter(group, "regions"))
+			out = append(out, e)
+		}
 	}
 	evidence.Put(in.set, evidence.BackendHealth, out, src)
 	return used("", "health of %s", count(len(out), "endpoint")), nil

@@ -25,6 +25,9 @@ var topKey = regexp.MustCompile(`(?m)^["']?([A-Za-z_][A-Za-z0-9_]*)["']?[ \t]*:`
 
 // text reads a file that doesn't begin like JSON: a sidecar.env, YAML, else a log.
 func (in *input) text(data []byte) outcome {
+	if o, ok := in.vmText(data); ok {
+		return o
+	}
 	if o, ok := in.sidecarEnv(data); ok {
 		return o
 	}

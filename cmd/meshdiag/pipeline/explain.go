@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/meshdiag/meshdiag/checks"
+	"github.com/meshdiag/meshdiag/collect/accesslog"
 	"github.com/meshdiag/meshdiag/collect/logscan"
 	"github.com/meshdiag/meshdiag/diagnose"
 	"github.com/meshdiag/meshdiag/evidence"
@@ -41,20 +42,24 @@ func Explain(ctx context.Context, name string, r io.Reader) (*diagnose.Report, e
 		return nil, fmt.Errorf("log signatures: %w", err)
 	}
 	src := evidence.Source{Collector: "file", Detail: name, Vantage: evidence.FromWorkload, Time: time.Now(), Pasted: true}
-	messages, stats, err := scanLog(ctx, scanner, name, r, src)
+	found, err := scanLog(ctx, scanner, name, r, src)
 	switch {
 	case err != nil:
 		return nil, err
-	case stats.Bytes == 0:
+	case found.stats.Bytes == 0:
 		return nil, fmt.Errorf("%s %w", name, ErrEmpty)
 	}
-	entry := evidence.ArtifactFile{Name: name, Kind: "log", Note: summary(stats), Used: true}
+	messages, stats, requests := found.messages, found.stats, found.requests.List()
+	entry := evidence.ArtifactFile{Name: name, Kind: "log", Note: summary(stats) + found.requests.note(), Used: true}
 	engine, err := diagnose.New(diagnose.Config{Checks: checks.All(), Collectors: []diagnose.Collector{{
 		Name:     "log",
-		Provides: []evidence.Name{evidence.Artifacts.Name(), evidence.LogMessages.Name()},
+		Provides: []evidence.Name{evidence.Artifacts.Name(), evidence.LogMessages.Name(), evidence.AccessLogs.Name()},
 		Collect: func(_ context.Context, _ diagnose.Request, _ *evidence.View, set *evidence.Set) error {
 			evidence.Put(set, evidence.Artifacts, []evidence.ArtifactFile{entry}, src)
 			evidence.Put(set, evidence.LogMessages, messages, src)
+			if len(requests) > 0 {
+				evidence.Put(set, evidence.AccessLogs, requests, src)
+			}
 			return nil
 		},
 	}}})
@@ -69,18 +74,24 @@ func Explain(ctx context.Context, name string, r io.Reader) (*diagnose.Report, e
 	rep.Notes = append(rep.Notes, harmless...)
 	if rep.Verdict == diagnose.Inconclusive {
 		rep.Headline = fmt.Sprintf("Nothing that meshdiag knows is in %s.", plural(stats.Lines, "the line read", "the %d lines read"))
-		if len(messages) > 0 {
+		if len(messages) > 0 || len(requests) > 0 {
 			rep.Headline = fmt.Sprintf("What meshdiag knows in %s tells no fault.", plural(stats.Lines, "the line read", "the %d lines read"))
 		}
 	}
 	return rep, nil
 }
 
+// scanned is what a text holds.
+type scanned struct {
+	messages []evidence.LogMessage
+	stats    logscan.Stats
+	requests *requests
+}
+
 // scanLog scans a file in place where it can, else as it comes. It returns when ctx ends, even where a read hangs.
-func scanLog(ctx context.Context, s *logscan.Scanner, name string, r io.Reader, src evidence.Source) ([]evidence.LogMessage, logscan.Stats, error) {
+func scanLog(ctx context.Context, s *logscan.Scanner, name string, r io.Reader, src evidence.Source) (scanned, error) {
 	type outcome struct {
-		messages []evidence.LogMessage
-		stats    logscan.Stats
+		scanned
 		err      error
 		panicked any
 	}
@@ -91,40 +102,47 @@ func scanLog(ctx context.Context, s *logscan.Scanner, name string, r io.Reader, 
 			o.panicked = recover()
 			done <- o
 		}()
-		o.messages, o.stats, o.err = scanNow(ctx, s, name, r, src)
+		o.scanned, o.err = scanNow(ctx, s, name, r, src)
 	}()
 	select {
 	case o := <-done:
 		if o.panicked != nil {
 			panic(o.panicked) // on the caller's goroutine, which may know what to do
 		}
-		return o.messages, o.stats, o.err
+		return o.scanned, o.err
 	case <-ctx.Done():
-		return nil, logscan.Stats{}, fmt.Errorf("reading %s: %w", name, ctx.Err())
+		return scanned{}, fmt.Errorf("reading %s: %w", name, ctx.Err())
 	}
 }
 
-func scanNow(ctx context.Context, s *logscan.Scanner, name string, r io.Reader, src evidence.Source) ([]evidence.LogMessage, logscan.Stats, error) {
+func scanNow(ctx context.Context, s *logscan.Scanner, name string, r io.Reader, src evidence.Source) (scanned, error) {
+	out := scanned{requests: &requests{Groups: accesslog.New(name, src)}}
 	if f, ok := r.(*os.File); ok {
 		st, err := f.Stat()
 		if err != nil {
-			return nil, logscan.Stats{}, fmt.Errorf("reading %s: %w", name, err)
+			return scanned{}, fmt.Errorf("reading %s: %w", name, err)
 		}
 		switch at, err := f.Seek(0, io.SeekCurrent); {
 		case st.IsDir():
-			return nil, logscan.Stats{}, fmt.Errorf("%s is a folder; a file was expected", name)
+			return scanned{}, fmt.Errorf("%s is a folder; a file was expected", name)
 		case st.Mode().IsRegular() && err == nil && st.Size() > at && !isGzip(f, at):
 			size := st.Size() - at
-			return s.ScanFile(ctx, io.NewSectionReader(f, at, size), size, name, src)
+			wait := countRequests(ctx, io.NewSectionReader(f, at, size), out.requests)
+			out.messages, out.stats, err = s.ScanFile(ctx, io.NewSectionReader(f, at, size), size, name, src)
+			if failed := wait(); err == nil && failed != nil {
+				err = fmt.Errorf("reading %s: %w", name, failed)
+			}
+			return out, err
 		case st.Mode()&os.ModeNamedPipe != 0:
 			widen(f)
 		}
 	}
 	in, err := unpacked(&stoppable{ctx, r})
 	if err != nil {
-		return nil, logscan.Stats{}, fmt.Errorf("reading %s: %w", name, err)
+		return scanned{}, fmt.Errorf("reading %s: %w", name, err)
 	}
-	return s.Scan(in, name, src)
+	out.messages, out.stats, err = s.Scan(io.TeeReader(inUTF8(in), out.requests), name, src)
+	return out, err
 }
 
 // stoppable ends reading with ctx.

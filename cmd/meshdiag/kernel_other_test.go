@@ -1,0 +1,6 @@
+//go:build !linux
+
+package main
+
+// playRole does nothing where there are no network namespaces.
+func playRole() bool { return false }

@@ -1,0 +1,73 @@
+package pipeline
+
+import (
+	"encoding/binary"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/meshdiag/meshdiag/diagnose"
+)
+
+// unanswered is a request that no host of its cluster could take.
+const unanswered = `[2024-05-28T15:12:57.143Z] "GET /x HTTP/1.1" 503 UH no_healthy_upstream - "-" 0 19 0 - "-" "curl" "id" "cart.shop:8080" "-" outbound|8080||cart.shop.svc.cluster.local - 10.1.2.3:8080 10.8.0.4:5000 - default` + "\n"
+
+// TestExplainReadsAccessLogs holds that requests are counted wherever the log comes from.
+func TestExplainReadsAccessLogs(t *testing.T) {
+	log := strings.Repeat(unanswered, 12)
+	path := filepath.Join(t.TempDir(), "access.log")
+	if err := os.WriteFile(path, []byte(log), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	file, err := os.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	for name, r := range map[string]io.Reader{
+		"file": file, "reader": strings.NewReader(log), "packed": strings.NewReader(zipped(t, log)), "UTF-16": strings.NewReader(inUTF16(log, binary.LittleEndian)),
+	} {
+		rep, err := Explain(t.Context(), "access.log", r)
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		if !slices.ContainsFunc(rep.Causes, func(c diagnose.Finding) bool { return c.Check == "request/no-healthy-upstream" }) {
+			t.Errorf("%s: %s, causes %+v", name, rep.Verdict, rep.Causes)
+		}
+		if !slices.ContainsFunc(rep.Notes, func(n string) bool { return strings.Contains(n, "; 12 requests of an access log") }) {
+			t.Errorf("%s: notes %q", name, rep.Notes)
+		}
+	}
+}
+
+// TestExplainGivesAccessLogsUp holds that a long text without a request is said to be looked at in part, and one with a
+// request is looked at to its end.
+func TestExplainGivesAccessLogsUp(t *testing.T) {
+	long := strings.Repeat("[2025-03-02 08:00:00.000][1][info][main] all is well\n", 2*requestSample/50)
+	for _, tc := range []struct{ name, log, note string }{
+		{"none in the sample", long + unanswered, "; no request of an access log in its first 16 MiB"},
+		{"one at the start", unanswered + long + unanswered, "; 2 requests of an access log"},
+	} {
+		path := filepath.Join(t.TempDir(), "envoy.log")
+		if err := os.WriteFile(path, []byte(tc.log), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		file, err := os.Open(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer file.Close()
+		for name, r := range map[string]io.Reader{"file": file, "reader": strings.NewReader(tc.log)} {
+			rep, err := Explain(t.Context(), "envoy.log", r)
+			if err != nil {
+				t.Fatalf("%s, %s: %v", tc.name, name, err)
+			}
+			if !slices.ContainsFunc(rep.Notes, func(n string) bool { return strings.Contains(n, tc.note) }) {
+				t.Errorf("%s, %s: notes %q lack %q", tc.name, name, rep.Notes, tc.note)
+			}
+		}
+	}
+}
