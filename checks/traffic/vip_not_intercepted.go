@@ -2,6 +2,7 @@ package traffic
 
 import (
 	"fmt"
+	"net/netip"
 	"slices"
 
 	"github.com/meshdiag/meshdiag/checks/hostrules"
@@ -62,11 +63,26 @@ func vipNotIntercepted(req diagnose.Request, v *evidence.View) ([]diagnose.Cause
 		case len(list) == 0 && unsure:
 			return nil, h.Missing("which addresses are intercepted can't be told")
 		case len(list) == 0:
+			if other := otherPort(h, to); other != 0 {
+				return []diagnose.Cause{cause(h, fmt.Sprintf("The rules take port %d of %s to the proxy, and not port %d.", other, to.Addr(), to.Port()), shown(sure),
+					map[string]string{"address": to.Addr().String()}, hostrules.Excerpt(r))}, nil
+			}
 			return nil, diagnose.Skip("the rules take nothing to a proxy for port %d", to.Port())
 		}
 		return []diagnose.Cause{cause(h, fmt.Sprintf("%s is in no range that the rules take to the proxy (%s).", to.Addr(), taken), shown(sure),
 			map[string]string{"address": to.Addr().String()}, "taken to the proxy: "+taken+"\n"+hostrules.Excerpt(r))}, nil
 	})
+}
+
+// otherPort gives a port of a destination's address that the rules do take to the proxy, 0 if none is found: rules that are
+// limited to ports name those that services have, or take all but some.
+func otherPort(h hostrules.Host, to netip.AddrPort) uint16 {
+	for _, port := range []uint16{80, 443, 8080, 8443, 50051, 9} {
+		if _, taken, sure, err := application(h, netip.AddrPortFrom(to.Addr(), port)); err == nil && taken && sure {
+			return port
+		}
+	}
+	return 0
 }
 
 // bareListing says whether nat was read from a listing that hides interfaces, by which no range is certain.

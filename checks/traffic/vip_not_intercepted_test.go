@@ -34,6 +34,8 @@ func TestVIPNotIntercepted(t *testing.T) {
 		{Name: "a name with one address", Request: to("payments:80"), Put: all(rules(agent), vips("10.7.7.7")), Want: []checkstest.Want{{Summary: "10.7.7.7"}}},
 		{Name: "the filter table was read too", Request: to("10.0.1.1"), Put: rules(agent, filter), Want: []checkstest.Want{{}}},
 		{Name: "a listing that hides interfaces", Request: to("172.16.5.9:80"), Put: rules(listing), Want: []checkstest.Want{{Summary: "as far as a listing"}}},
+		{Name: "other ports alone", Request: to("10.0.0.7:80"), Put: rules("*nat\n:OUTPUT ACCEPT [0:0]\n-A OUTPUT -p tcp -d 10.0.0.0/8 -m multiport --dports 443,8080 -j REDIRECT --to-ports 15001\nCOMMIT\n"),
+			Want: []checkstest.Want{{Summary: "The rules take port 443 of 10.0.0.7 to the proxy, and not port 80.", Confidence: diagnose.Confirmed}}},
 
 		{Name: "in a listing's range", Request: to("10.3.3.3:80"), Put: rules(listing)},
 		{Name: "in the range", Request: to("10.0.0.7:80"), Put: rules(agent)},

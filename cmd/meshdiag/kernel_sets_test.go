@@ -112,4 +112,8 @@ var hostSetups = []hostSetup{
 	{name: "dropped before interception", rules: table("raw", "-A PREROUTING -p tcp --dport 8080 -j DROP") + table("nat", proxyPasses+takesMesh+takes8080), serving: 8080, causes: []string{droppedIn}, ends: "timeout"},
 	{name: "rejected on the proxy's port", rules: table("nat", proxyPasses+takesMesh+takes8080) + table("filter", "-A INPUT -p tcp --dport 15006 -j REJECT --reject-with tcp-reset"), serving: 8080, causes: []string{droppedIn}, ends: "refused"},
 	{name: "dropped by policy", rules: table("nat", proxyPasses+takesMesh+takes8080) + table("filter", ":INPUT DROP\n-A INPUT -i lo -j ACCEPT\n-A INPUT -m conntrack --ctstate ESTABLISHED,RELATED -j ACCEPT\n-A INPUT -p tcp --dport 8080 -j ACCEPT"), serving: 8080, causes: []string{droppedIn}, ends: "timeout"},
+	{name: "only other ports are taken", rules: table("nat", proxyPasses+"-A OUTPUT -p tcp -d 10.100.0.0/16 -m multiport --dports 443,8080 -j REDIRECT --to-ports 15001"), causes: []string{noRange}, ends: "peer"},
+	{name: "a range of addresses with the VIP", rules: table("nat", proxyPasses+"-A OUTPUT -p tcp -m iprange --dst-range 10.100.0.0-10.100.0.9 -j REDIRECT --to-ports 15001"), ends: throughProxy},
+	{name: "all ports but the one", rules: table("nat", proxyPasses+"-A OUTPUT -p tcp ! --dport 80 -j REDIRECT --to-ports 15001"), causes: []string{noRange}, ends: "peer"},
+	{name: "the proxy's replies are dropped", rules: table("nat", proxyPasses+takesMesh+takes8080) + table("filter", "-A OUTPUT -p tcp --sport 15006 -j DROP"), serving: 8080, causes: []string{droppedIn}, ends: "timeout"},
 }

@@ -130,6 +130,7 @@ func dialAs(id int, address, limit string) error {
 // world is the pair of namespaces.
 type world struct {
 	host, peer string
+	inside     string // the process whose namespaces, of processes too, those of the host have; "" before it runs
 	folder     string // of links to the test binary, by the names that processes have
 }
 
@@ -149,9 +150,9 @@ func newWorld(t *testing.T) *world {
 	if os.Getuid() != 0 {
 		t.Skip("not root: rules can't be loaded into a kernel")
 	}
-	for _, tool := range []string{"ip", "iptables", "iptables-restore", "iptables-save"} {
+	for _, tool := range []string{"ip", "iptables", "iptables-restore", "iptables-save", "unshare", "nsenter"} {
 		if _, err := exec.LookPath(tool); err != nil {
-			t.Skipf("%v: install iproute2 and iptables", err)
+			t.Skipf("%v: install iproute2, iptables and util-linux", err)
 		}
 	}
 	w := &world{host: fmt.Sprintf("mdtest%d-h", os.Getpid()), peer: fmt.Sprintf("mdtest%d-p", os.Getpid()), folder: t.TempDir()}
@@ -193,10 +194,21 @@ func newWorld(t *testing.T) *world {
 
 // as makes a process with a name in a namespace.
 func (w *world) as(t *testing.T, ns, name string, role ...string) *exec.Cmd {
-	cmd := exec.CommandContext(t.Context(), "ip", "netns", "exec", ns, filepath.Join(w.folder, name))
+	enter := []string{"ip", "netns", "exec", ns}
+	switch {
+	case ns == w.host && w.inside == "":
+		// Envoys elsewhere on this machine are none of the host's: it has its own processes.
+		enter = append(enter, "unshare", "--fork", "--pid", "--kill-child", "--mount-proc")
+	case ns == w.host:
+		enter = w.enter()
+	}
+	enter = append(enter, filepath.Join(w.folder, name))
+	cmd := exec.Command(enter[0], enter[1:]...)
 	cmd.Env = append(os.Environ(), atOnce, roleEnv+"="+strings.Join(role, " "))
 	return cmd
 }
+
+func (w *world) enter() []string { return []string{"nsenter", "-t", w.inside, "-n", "-p", "-m"} }
 
 // serve runs a server until the test ends.
 func (w *world) serve(t *testing.T, ns, name string, uid int, addresses ...string) {
@@ -219,6 +231,13 @@ func (w *world) serve(t *testing.T, ns, name string, uid int, addresses ...strin
 	})
 	if line, err := bufio.NewReader(out).ReadString('\n'); line != "ready\n" {
 		t.Fatalf("the server %s: %q, %v", name, line, err)
+	}
+	if ns == w.host && w.inside == "" {
+		children, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%[1]d/children", cmd.Process.Pid))
+		if err != nil || len(strings.Fields(string(children))) != 1 {
+			t.Fatalf("the children of unshare: %q, %v", children, err)
+		}
+		w.inside = strings.TrimSpace(string(children))
 	}
 }
 
@@ -246,8 +265,9 @@ func (w *world) connect(t *testing.T, ns string, uid int, to string, timeout tim
 func (w *world) record(t *testing.T) string {
 	t.Helper()
 	bundle := filepath.Join(t.TempDir(), "bundle.tar.gz")
-	cmd := exec.CommandContext(t.Context(), "ip", "netns", "exec", w.host, os.Args[0], "collect", "-o", bundle,
+	args := append(w.enter(), os.Args[0], "collect", "-o", bundle,
 		"--traffic-director-endpoint", nowhere, "--metadata-server", "http://127.0.0.1:1", "--admin-port", "1")
+	cmd := exec.CommandContext(t.Context(), args[0], args[1:]...)
 	cmd.Env = append(os.Environ(), atOnce, asProgram+"=1")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
