@@ -56,6 +56,7 @@ const (
 	LayerAPI Layer = iota + 1
 	LayerNetwork
 	LayerConfig
+	LayerCluster
 	LayerVM
 	LayerInterception
 	LayerBackend
@@ -67,18 +68,21 @@ type Symptom string
 // The symptoms a request may name.
 const (
 	SymptomNone           Symptom = ""
-	SymptomNotConnected   Symptom = "not-connected"   // the proxy can't reach the control plane
-	SymptomNoConfig       Symptom = "no-config"       // the proxy gets no configuration
-	SymptomConfigRejected Symptom = "config-rejected" // the proxy rejects its configuration
-	SymptomRequestsFail   Symptom = "requests-fail"   // requests through the mesh fail
+	SymptomNotConnected   Symptom = "not-connected"    // the proxy can't reach the control plane
+	SymptomNoConfig       Symptom = "no-config"        // the proxy gets no configuration
+	SymptomConfigRejected Symptom = "config-rejected"  // the proxy rejects its configuration
+	SymptomRequestsFail   Symptom = "requests-fail"    // requests through the mesh fail
+	SymptomNoSidecar      Symptom = "no-sidecar"       // a pod has no sidecar
+	SymptomPodNotStarting Symptom = "pod-not-starting" // a pod isn't made, or doesn't start
 )
 
 // Symptoms lists every symptom a request may name.
 func Symptoms() []Symptom {
-	return []Symptom{SymptomNotConnected, SymptomNoConfig, SymptomConfigRejected, SymptomRequestsFail}
+	return []Symptom{SymptomNotConnected, SymptomNoConfig, SymptomConfigRejected, SymptomRequestsFail, SymptomNoSidecar, SymptomPodNotStarting}
 }
 
-// Target names what is to be diagnosed. Project and either Network or Mesh are needed for anything live.
+// Target names what is to be diagnosed. Project and either Network or Mesh are needed for anything live of Google Cloud, a
+// Namespace or a Revision for anything live of a Kubernetes cluster.
 type Target struct {
 	Project  string // id or number
 	Network  string // VPC network's name
@@ -90,9 +94,20 @@ type Target struct {
 	Destination string
 	// ServingPort is the port that the proxy's own application serves on, for traffic that comes in; 0 for none.
 	ServingPort int
+
+	// Cluster is the kubeconfig context of the Kubernetes cluster that the following are in; "" for the current one, or the one
+	// that meshdiag runs in.
+	Cluster   string
+	Namespace string
+	Pod       string // a pod's name
+	Workload  string // what makes the pods, as kind/name: "Deployment/checkout"
+	Revision  string // a revision of the control plane, or a tag: a value of the label istio.io/rev
 }
 
-// Live says whether the target names enough to ask live systems.
+// Kubernetes says whether the target names a part of a Kubernetes cluster.
+func (t Target) Kubernetes() bool { return t.Namespace != "" || t.Revision != "" }
+
+// Live says whether the target names enough to ask Google Cloud's live systems.
 func (t Target) Live() bool { return t.Project != "" && (t.Network != "" || t.Mesh != "") }
 
 // Scope gives the network segment of a node id for this target: the network, "mesh:NAME" or "scope:NAME".
@@ -137,6 +152,11 @@ func (t Target) String() string {
 		add("VM", t.Zone+"/"+t.Instance)
 	}
 	add("node", t.NodeID)
+	add("cluster", t.Cluster)
+	add("namespace", t.Namespace)
+	add("pod", t.Pod)
+	add("workload", t.Workload)
+	add("revision", t.Revision)
 	if len(p) == 0 {
 		return "the files given"
 	}

@@ -26,6 +26,13 @@ var mandatoryFacts = []struct {
 	{"a VM", func(t Target) bool { return t.Instance != "" }, []evidence.Name{
 		evidence.Instances.Name(), evidence.ProxyPermissions.Name(), evidence.GuestAttributes.Name(), evidence.PacketRules.Name(),
 	}},
+	{"a Kubernetes cluster", Target.Kubernetes, []evidence.Name{
+		evidence.Namespaces.Name(), evidence.MutatingWebhooks.Name(), evidence.ValidatingWebhooks.Name(), evidence.ClusterServices.Name(),
+		evidence.EndpointSlices.Name(), evidence.ControlPlanePods.Name(), evidence.ControlPlaneWorkloads.Name(),
+	}},
+	{"a namespace, pod or workload", func(t Target) bool { return t.Namespace != "" }, []evidence.Name{
+		evidence.Pods.Name(), evidence.Workloads.Name(), evidence.ClusterEvents.Name(),
+	}},
 }
 
 // optionalFacts are those that a clean bill doesn't wait for: what Google's monitoring and probers saw besides, which many an
@@ -37,7 +44,7 @@ var optionalFacts = []evidence.Name{
 
 // mandatory gives the facts that HEALTHY rests on for a request, sorted.
 func mandatory(req Request) []evidence.Name {
-	if !req.Target.Live() {
+	if !req.Target.Live() && !req.Target.Kubernetes() {
 		return nil
 	}
 	var out []evidence.Name
@@ -89,7 +96,7 @@ func (e *Engine) verdict(req Request, rep *Report) {
 	case len(rep.Causes) > 0:
 		rep.Verdict = CausesFound
 		rep.Headline = rep.Causes[0].Summary
-	case !req.Target.Live():
+	case !req.Target.Live() && !req.Target.Kubernetes():
 		rep.Verdict = Inconclusive
 		rep.Headline = "Nothing wrong was found in the files given; no live system was asked."
 	case len(lacking) > 0:

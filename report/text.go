@@ -197,6 +197,12 @@ func target(t *pb.Target) string {
 		add("VM", v.GetZone()+"/"+v.GetInstance())
 	}
 	add("node", t.GetNodeId())
+	k := t.GetKubernetes()
+	add("cluster", k.GetCluster())
+	add("namespace", k.GetNamespace())
+	add("pod", k.GetPod())
+	add("workload", k.GetWorkload())
+	add("revision", k.GetRevision())
 	return strings.Join(s, ", ")
 }
 

@@ -14,6 +14,7 @@ import (
 	"github.com/meshdiag/meshdiag/diagnose"
 	"github.com/meshdiag/meshdiag/evidence"
 	"github.com/meshdiag/meshdiag/evidence/envoy"
+	"github.com/meshdiag/meshdiag/evidence/kube"
 	pb "github.com/meshdiag/meshdiag/gen/meshdiag/v1"
 )
 
@@ -54,6 +55,8 @@ var (
 		diagnose.SymptomNoConfig:       pb.Symptom_SYMPTOM_NO_CONFIG,
 		diagnose.SymptomConfigRejected: pb.Symptom_SYMPTOM_CONFIG_REJECTED,
 		diagnose.SymptomRequestsFail:   pb.Symptom_SYMPTOM_REQUESTS_FAIL,
+		diagnose.SymptomNoSidecar:      pb.Symptom_SYMPTOM_NO_SIDECAR,
+		diagnose.SymptomPodNotStarting: pb.Symptom_SYMPTOM_POD_NOT_STARTING,
 	}
 )
 
@@ -146,14 +149,23 @@ func targetToProto(t diagnose.Target) *pb.Target {
 	if t.Instance != "" {
 		m.Vm = &pb.Vm{Zone: t.Zone, Instance: t.Instance}
 	}
+	if t.Kubernetes() {
+		m.Kubernetes = &pb.Kubernetes{Cluster: t.Cluster, Namespace: t.Namespace, Pod: t.Pod, Workload: t.Workload, Revision: t.Revision}
+	}
 	return m
 }
 
 func targetFromProto(t *pb.Target) diagnose.Target {
-	return diagnose.Target{
+	k := t.GetKubernetes()
+	out := diagnose.Target{
 		Project: t.GetProject(), Network: t.GetNetwork(), Mesh: t.GetMesh(), NodeID: t.GetNodeId(),
 		Zone: t.GetVm().GetZone(), Instance: t.GetVm().GetInstance(),
+		Cluster: k.GetCluster(), Namespace: k.GetNamespace(), Pod: k.GetPod(), Revision: k.GetRevision(),
 	}
+	if kind, name, ok := kube.SplitWorkload(k.GetWorkload()); ok {
+		out.Workload = kind + "/" + name
+	}
+	return out
 }
 
 // requestFromProto gives the engine's request. Artifacts without a name are numbered, and names that occur twice are told

@@ -98,15 +98,18 @@ func retrySoon() protoadapt.MessageV1 {
 func violations(e *protovalidate.ValidationError) (out []*errdetails.BadRequest_FieldViolation) {
 	for _, v := range e.Violations {
 		field, message := protovalidate.FieldPathString(v.Proto.GetField()), v.Proto.GetMessage()
-		if field == "" {
-			// A rule of the whole message names the field in its text: "target: …".
-			if before, after, ok := strings.Cut(message, ": "); ok && !strings.Contains(before, " ") {
-				field, message = before, after
-			}
+		// A rule of a whole message may name the field in its text: "project: must be …".
+		if before, after, ok := strings.Cut(message, ": "); ok && fieldName(before) {
+			field, message = strings.TrimPrefix(field+"."+before, "."), after
 		}
 		out = append(out, &errdetails.BadRequest_FieldViolation{Field: field, Description: message})
 	}
 	return out
+}
+
+// fieldName says whether s looks like the name of a field.
+func fieldName(s string) bool {
+	return s != "" && strings.Trim(s, "abcdefghijklmnopqrstuvwxyz_") == ""
 }
 
 // statusOf is the one way out for errors: whatever went wrong, the caller gets a code, exactly one ErrorInfo, and nothing of

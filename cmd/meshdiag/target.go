@@ -27,6 +27,7 @@ type targetFlags struct {
 	project, network, mesh, nodeID, zone, instance, symptom string
 	destination                                             string
 	servingPort                                             int32
+	cluster, namespace, pod, workload, deployment, revision string
 	files, baseline                                         []string
 	timeout                                                 time.Duration
 }
@@ -45,6 +46,12 @@ func (f *targetFlags) add(cmd *cobra.Command) {
 	fs.StringArrayVar(&f.baseline, "baseline", nil, "config dump `FILE` of a proxy that works, to compare with; repeatable")
 	fs.StringVar(&f.destination, "destination", "", "what a client in the mesh can't reach: IP:PORT, HOST:PORT or a service's name")
 	fs.Int32Var(&f.servingPort, "serving-port", 0, "port that the proxy's own application serves on, for traffic that comes in")
+	fs.StringVar(&f.cluster, "context", "", "Kubernetes cluster: a context of the kubeconfig (default its current one, or the cluster that meshdiag runs in)")
+	fs.StringVar(&f.namespace, "namespace", "", "namespace of a Kubernetes cluster: why do its pods have no sidecar, or not start?")
+	fs.StringVar(&f.pod, "pod", "", "one pod of --namespace")
+	fs.StringVar(&f.deployment, "deployment", "", "one Deployment of --namespace; the same as --workload deployment/NAME")
+	fs.StringVar(&f.workload, "workload", "", "what makes the pods of --namespace, `KIND/NAME`: deployment, replicaset, statefulset, daemonset, job or cronjob")
+	fs.StringVar(&f.revision, "revision", "", "revision of the mesh's control plane in the cluster, or a revision tag")
 	fs.DurationVar(&f.timeout, "timeout", defaultTimeout, "how long the diagnosis may take")
 	_ = cmd.RegisterFlagCompletionFunc("symptom", cobra.FixedCompletions(symptomNames(), cobra.ShellCompDirectiveNoFileComp))
 }
@@ -74,11 +81,16 @@ func (f *targetFlags) request(stdin io.Reader, more ...*pb.Artifact) (*pb.Diagno
 	case f.instance != "":
 		t.Vm = &pb.Vm{Zone: f.zone, Instance: f.instance}
 	}
-	if f.project != "" || f.network != "" || f.mesh != "" || f.nodeID != "" || t.Vm != nil {
+	k, err := f.kubernetes()
+	if err != nil {
+		return nil, err
+	}
+	t.Kubernetes = k
+	if f.project != "" || f.network != "" || f.mesh != "" || f.nodeID != "" || t.Vm != nil || k != nil {
 		r.Target = t
 	}
 	if r.Target == nil && len(f.files) == 0 && len(more) == 0 {
-		return nil, usage("what is to be diagnosed? Name --project with --network or --mesh, or a file with -f")
+		return nil, usage("what is to be diagnosed? Name --project with --network or --mesh, or --namespace, or a file with -f")
 	}
 	if f.symptom != "" {
 		if err := oneOf("symptom", f.symptom, symptomNames()); err != nil {
@@ -101,7 +113,6 @@ func (f *targetFlags) request(stdin io.Reader, more ...*pb.Artifact) (*pb.Diagno
 		}
 		return out, nil
 	}
-	var err error
 	if r.Artifacts, err = read(f.files); err != nil {
 		return nil, err
 	}
@@ -110,6 +121,27 @@ func (f *targetFlags) request(stdin io.Reader, more ...*pb.Artifact) (*pb.Diagno
 		return nil, err
 	}
 	return r, nil
+}
+
+// kubernetes gives the part of a cluster that the flags name, nil for none.
+func (f *targetFlags) kubernetes() (*pb.Kubernetes, error) {
+	workload := f.workload
+	if f.deployment != "" {
+		if workload != "" {
+			return nil, usage("--deployment and --workload exclude each other")
+		}
+		workload = "deployment/" + f.deployment
+	}
+	k := &pb.Kubernetes{Cluster: f.cluster, Namespace: f.namespace, Pod: f.pod, Workload: workload, Revision: f.revision}
+	switch {
+	case f.namespace != "" || f.revision != "":
+		return k, nil
+	case f.pod != "" || workload != "":
+		return nil, usage("--pod, --deployment and --workload need --namespace, the one that they are in")
+	case f.cluster != "":
+		return nil, usage("--context needs --namespace or --revision: what in that cluster?")
+	}
+	return nil, nil
 }
 
 func readArtifact(name string, stdin io.Reader, most int64) (b []byte, err error) {
@@ -151,7 +183,9 @@ func flagOf(field string) string {
 	if flag, ok := map[string]string{
 		"target.project": "--project", "target.network": "--network", "target.mesh": "--mesh", "target.node_id": "--node-id",
 		"target.vm.zone": "--zone", "target.vm.instance": "--instance", "timeout": "--timeout", "destination": "--destination", "serving_port": "--serving-port", "symptom": "--symptom",
-		"target": "--project, --network, --mesh",
+		"target": "--project, --network, --mesh", "target.kubernetes": "--namespace, --pod, --workload, --revision",
+		"target.kubernetes.cluster": "--context", "target.kubernetes.namespace": "--namespace", "target.kubernetes.pod": "--pod",
+		"target.kubernetes.workload": "--workload", "target.kubernetes.revision": "--revision",
 	}[strings.TrimPrefix(field, "request.")]; ok {
 		return flag
 	}

@@ -38,6 +38,10 @@ const (
 	Symptom_SYMPTOM_CONFIG_REJECTED Symptom = 3
 	// Requests through the mesh fail.
 	Symptom_SYMPTOM_REQUESTS_FAIL Symptom = 4
+	// A pod has no sidecar.
+	Symptom_SYMPTOM_NO_SIDECAR Symptom = 5
+	// A pod isn't made, or doesn't start.
+	Symptom_SYMPTOM_POD_NOT_STARTING Symptom = 6
 )
 
 // Enum value maps for Symptom.
@@ -48,13 +52,17 @@ var (
 		2: "SYMPTOM_NO_CONFIG",
 		3: "SYMPTOM_CONFIG_REJECTED",
 		4: "SYMPTOM_REQUESTS_FAIL",
+		5: "SYMPTOM_NO_SIDECAR",
+		6: "SYMPTOM_POD_NOT_STARTING",
 	}
 	Symptom_value = map[string]int32{
-		"SYMPTOM_UNSPECIFIED":     0,
-		"SYMPTOM_NOT_CONNECTED":   1,
-		"SYMPTOM_NO_CONFIG":       2,
-		"SYMPTOM_CONFIG_REJECTED": 3,
-		"SYMPTOM_REQUESTS_FAIL":   4,
+		"SYMPTOM_UNSPECIFIED":      0,
+		"SYMPTOM_NOT_CONNECTED":    1,
+		"SYMPTOM_NO_CONFIG":        2,
+		"SYMPTOM_CONFIG_REJECTED":  3,
+		"SYMPTOM_REQUESTS_FAIL":    4,
+		"SYMPTOM_NO_SIDECAR":       5,
+		"SYMPTOM_POD_NOT_STARTING": 6,
 	}
 )
 
@@ -561,7 +569,7 @@ var File_meshdiag_v1_diagnosis_proto protoreflect.FileDescriptor
 
 const file_meshdiag_v1_diagnosis_proto_rawDesc = "" +
 	"\n" +
-	"\x1bmeshdiag/v1/diagnosis.proto\x12\vmeshdiag.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x18meshdiag/v1/report.proto\"\xd6\x04\n" +
+	"\x1bmeshdiag/v1/diagnosis.proto\x12\vmeshdiag.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x18meshdiag/v1/report.proto\"\xf4\x04\n" +
 	"\x0fDiagnoseRequest\x120\n" +
 	"\x06target\x18\x01 \x01(\v2\x13.meshdiag.v1.TargetB\x03\xe0A\x01R\x06target\x12;\n" +
 	"\asymptom\x18\x02 \x01(\x0e2\x14.meshdiag.v1.SymptomB\v\xe0A\x01\xbaH\x05\x82\x01\x02\x10\x01R\asymptom\x12@\n" +
@@ -569,8 +577,8 @@ const file_meshdiag_v1_diagnosis_proto_rawDesc = "" +
 	"\bbaseline\x18\x05 \x03(\v2\x15.meshdiag.v1.ArtifactB\v\xe0A\x01\xbaH\x05\x92\x01\x02\x10\bR\bbaseline\x12-\n" +
 	"\vdestination\x18\x06 \x01(\tB\v\xe0A\x01\xbaH\x05r\x03\x18\xac\x02R\vdestination\x121\n" +
 	"\fserving_port\x18\a \x01(\x05B\x0e\xe0A\x01\xbaH\b\x1a\x06\x18\xff\xff\x03(\x00R\vservingPort\x12I\n" +
-	"\atimeout\x18\x04 \x01(\v2\x19.google.protobuf.DurationB\x14\xe0A\x01\xbaH\x0e\xaa\x01\v\"\x02\bx2\x05\x10\x80\xc2\xd7/R\atimeout:\xa4\x01\xbaH\xa0\x01\x1a\x9d\x01\n" +
-	"\x1cdiagnose.target_or_artifacts\x12Ntarget: a project with a network or a mesh is needed, or at least one artifact\x1a-has(this.target) || this.artifacts.size() > 0\"?\n" +
+	"\atimeout\x18\x04 \x01(\v2\x19.google.protobuf.DurationB\x14\xe0A\x01\xbaH\x0e\xaa\x01\v\"\x02\bx2\x05\x10\x80\xc2\xd7/R\atimeout:\xc2\x01\xbaH\xbe\x01\x1a\xbb\x01\n" +
+	"\x1cdiagnose.target_or_artifacts\x12ltarget: a project with a network or a mesh, or a namespace of a cluster, is needed, or at least one artifact\x1a-has(this.target) || this.artifacts.size() > 0\"?\n" +
 	"\x10DiagnoseResponse\x12+\n" +
 	"\x06report\x18\x01 \x01(\v2\x13.meshdiag.v1.ReportR\x06report\"Z\n" +
 	"\x15StreamDiagnoseRequest\x12A\n" +
@@ -591,13 +599,15 @@ const file_meshdiag_v1_diagnosis_proto_rawDesc = "" +
 	"\x04data\x18\x02 \x01(\fB\x03\xe0A\x01R\x04data\x12\x17\n" +
 	"\x04text\x18\x03 \x01(\tB\x03\xe0A\x01R\x04text:\x13\xbaH\x10\"\x0e\n" +
 	"\x04data\n" +
-	"\x04text\x10\x01*\x8c\x01\n" +
+	"\x04text\x10\x01*\xc2\x01\n" +
 	"\aSymptom\x12\x17\n" +
 	"\x13SYMPTOM_UNSPECIFIED\x10\x00\x12\x19\n" +
 	"\x15SYMPTOM_NOT_CONNECTED\x10\x01\x12\x15\n" +
 	"\x11SYMPTOM_NO_CONFIG\x10\x02\x12\x1b\n" +
 	"\x17SYMPTOM_CONFIG_REJECTED\x10\x03\x12\x19\n" +
-	"\x15SYMPTOM_REQUESTS_FAIL\x10\x042\xd5\x02\n" +
+	"\x15SYMPTOM_REQUESTS_FAIL\x10\x04\x12\x16\n" +
+	"\x12SYMPTOM_NO_SIDECAR\x10\x05\x12\x1c\n" +
+	"\x18SYMPTOM_POD_NOT_STARTING\x10\x062\xd5\x02\n" +
 	"\x10DiagnosisService\x12`\n" +
 	"\bDiagnose\x12\x1c.meshdiag.v1.DiagnoseRequest\x1a\x1d.meshdiag.v1.DiagnoseResponse\"\x17\x82\xd3\xe4\x93\x02\x11:\x01*\"\f/v1:diagnose\x12\x80\x01\n" +
 	"\x0eStreamDiagnose\x12\".meshdiag.v1.StreamDiagnoseRequest\x1a#.meshdiag.v1.StreamDiagnoseResponse\"#\x82\xd3\xe4\x93\x02\x1d:\arequest\"\x12/v1:streamDiagnose0\x01\x12\\\n" +

@@ -374,7 +374,7 @@ func (FactStatus) EnumDescriptor() ([]byte, []int) {
 // Target names what is to be diagnosed: a project with a network or a mesh, and perhaps one proxy of it.
 type Target struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The project's ID or number. Needed.
+	// The project's ID or number. Needed, but where only a Kubernetes cluster is asked about.
 	Project string `protobuf:"bytes,1,opt,name=project,proto3" json:"project,omitempty"`
 	// The VPC network that the forwarding rules are on, by its name.
 	Network string `protobuf:"bytes,2,opt,name=network,proto3" json:"network,omitempty"`
@@ -383,7 +383,9 @@ type Target struct {
 	// One proxy, by its xDS node id: `projects/NUMBER/networks/NETWORK/nodes/ID`.
 	NodeId string `protobuf:"bytes,4,opt,name=node_id,json=nodeId,proto3" json:"node_id,omitempty"`
 	// One Compute Engine VM.
-	Vm            *Vm `protobuf:"bytes,5,opt,name=vm,proto3" json:"vm,omitempty"`
+	Vm *Vm `protobuf:"bytes,5,opt,name=vm,proto3" json:"vm,omitempty"`
+	// A namespace of a Kubernetes cluster, and perhaps one pod or workload in it; or a revision of the control plane.
+	Kubernetes    *Kubernetes `protobuf:"bytes,6,opt,name=kubernetes,proto3" json:"kubernetes,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -453,6 +455,96 @@ func (x *Target) GetVm() *Vm {
 	return nil
 }
 
+func (x *Target) GetKubernetes() *Kubernetes {
+	if x != nil {
+		return x.Kubernetes
+	}
+	return nil
+}
+
+// Kubernetes names a part of a Kubernetes cluster.
+type Kubernetes struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The cluster: a context of meshdiag's kubeconfig. Empty for its current context, or the cluster that meshdiag runs in.
+	Cluster string `protobuf:"bytes,1,opt,name=cluster,proto3" json:"cluster,omitempty"`
+	// The namespace.
+	Namespace string `protobuf:"bytes,2,opt,name=namespace,proto3" json:"namespace,omitempty"`
+	// One pod, by its name.
+	Pod string `protobuf:"bytes,3,opt,name=pod,proto3" json:"pod,omitempty"`
+	// What makes the pods, as KIND/NAME: `deployment/checkout`, `statefulset/db`, `daemonset/agent`, `job/import`,
+	// `cronjob/nightly`, `replicaset/checkout-5d9f`.
+	Workload string `protobuf:"bytes,4,opt,name=workload,proto3" json:"workload,omitempty"`
+	// A revision of the control plane, or a revision tag: the value of the label istio.io/rev.
+	Revision      string `protobuf:"bytes,5,opt,name=revision,proto3" json:"revision,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Kubernetes) Reset() {
+	*x = Kubernetes{}
+	mi := &file_meshdiag_v1_report_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Kubernetes) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Kubernetes) ProtoMessage() {}
+
+func (x *Kubernetes) ProtoReflect() protoreflect.Message {
+	mi := &file_meshdiag_v1_report_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Kubernetes.ProtoReflect.Descriptor instead.
+func (*Kubernetes) Descriptor() ([]byte, []int) {
+	return file_meshdiag_v1_report_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *Kubernetes) GetCluster() string {
+	if x != nil {
+		return x.Cluster
+	}
+	return ""
+}
+
+func (x *Kubernetes) GetNamespace() string {
+	if x != nil {
+		return x.Namespace
+	}
+	return ""
+}
+
+func (x *Kubernetes) GetPod() string {
+	if x != nil {
+		return x.Pod
+	}
+	return ""
+}
+
+func (x *Kubernetes) GetWorkload() string {
+	if x != nil {
+		return x.Workload
+	}
+	return ""
+}
+
+func (x *Kubernetes) GetRevision() string {
+	if x != nil {
+		return x.Revision
+	}
+	return ""
+}
+
 // Vm names a Compute Engine VM of the target's project.
 type Vm struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -466,7 +558,7 @@ type Vm struct {
 
 func (x *Vm) Reset() {
 	*x = Vm{}
-	mi := &file_meshdiag_v1_report_proto_msgTypes[1]
+	mi := &file_meshdiag_v1_report_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -478,7 +570,7 @@ func (x *Vm) String() string {
 func (*Vm) ProtoMessage() {}
 
 func (x *Vm) ProtoReflect() protoreflect.Message {
-	mi := &file_meshdiag_v1_report_proto_msgTypes[1]
+	mi := &file_meshdiag_v1_report_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -491,7 +583,7 @@ func (x *Vm) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Vm.ProtoReflect.Descriptor instead.
 func (*Vm) Descriptor() ([]byte, []int) {
-	return file_meshdiag_v1_report_proto_rawDescGZIP(), []int{1}
+	return file_meshdiag_v1_report_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *Vm) GetZone() string {
@@ -537,7 +629,7 @@ type Report struct {
 
 func (x *Report) Reset() {
 	*x = Report{}
-	mi := &file_meshdiag_v1_report_proto_msgTypes[2]
+	mi := &file_meshdiag_v1_report_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -549,7 +641,7 @@ func (x *Report) String() string {
 func (*Report) ProtoMessage() {}
 
 func (x *Report) ProtoReflect() protoreflect.Message {
-	mi := &file_meshdiag_v1_report_proto_msgTypes[2]
+	mi := &file_meshdiag_v1_report_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -562,7 +654,7 @@ func (x *Report) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Report.ProtoReflect.Descriptor instead.
 func (*Report) Descriptor() ([]byte, []int) {
-	return file_meshdiag_v1_report_proto_rawDescGZIP(), []int{2}
+	return file_meshdiag_v1_report_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *Report) GetName() string {
@@ -666,7 +758,7 @@ type Cause struct {
 
 func (x *Cause) Reset() {
 	*x = Cause{}
-	mi := &file_meshdiag_v1_report_proto_msgTypes[3]
+	mi := &file_meshdiag_v1_report_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -678,7 +770,7 @@ func (x *Cause) String() string {
 func (*Cause) ProtoMessage() {}
 
 func (x *Cause) ProtoReflect() protoreflect.Message {
-	mi := &file_meshdiag_v1_report_proto_msgTypes[3]
+	mi := &file_meshdiag_v1_report_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -691,7 +783,7 @@ func (x *Cause) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Cause.ProtoReflect.Descriptor instead.
 func (*Cause) Descriptor() ([]byte, []int) {
-	return file_meshdiag_v1_report_proto_rawDescGZIP(), []int{3}
+	return file_meshdiag_v1_report_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *Cause) GetCheckId() string {
@@ -790,7 +882,7 @@ type Evidence struct {
 
 func (x *Evidence) Reset() {
 	*x = Evidence{}
-	mi := &file_meshdiag_v1_report_proto_msgTypes[4]
+	mi := &file_meshdiag_v1_report_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -802,7 +894,7 @@ func (x *Evidence) String() string {
 func (*Evidence) ProtoMessage() {}
 
 func (x *Evidence) ProtoReflect() protoreflect.Message {
-	mi := &file_meshdiag_v1_report_proto_msgTypes[4]
+	mi := &file_meshdiag_v1_report_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -815,7 +907,7 @@ func (x *Evidence) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Evidence.ProtoReflect.Descriptor instead.
 func (*Evidence) Descriptor() ([]byte, []int) {
-	return file_meshdiag_v1_report_proto_rawDescGZIP(), []int{4}
+	return file_meshdiag_v1_report_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *Evidence) GetFact() string {
@@ -867,7 +959,7 @@ type RemediationStep struct {
 
 func (x *RemediationStep) Reset() {
 	*x = RemediationStep{}
-	mi := &file_meshdiag_v1_report_proto_msgTypes[5]
+	mi := &file_meshdiag_v1_report_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -879,7 +971,7 @@ func (x *RemediationStep) String() string {
 func (*RemediationStep) ProtoMessage() {}
 
 func (x *RemediationStep) ProtoReflect() protoreflect.Message {
-	mi := &file_meshdiag_v1_report_proto_msgTypes[5]
+	mi := &file_meshdiag_v1_report_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -892,7 +984,7 @@ func (x *RemediationStep) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemediationStep.ProtoReflect.Descriptor instead.
 func (*RemediationStep) Descriptor() ([]byte, []int) {
-	return file_meshdiag_v1_report_proto_rawDescGZIP(), []int{5}
+	return file_meshdiag_v1_report_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *RemediationStep) GetText() string {
@@ -924,7 +1016,7 @@ type CheckResult struct {
 
 func (x *CheckResult) Reset() {
 	*x = CheckResult{}
-	mi := &file_meshdiag_v1_report_proto_msgTypes[6]
+	mi := &file_meshdiag_v1_report_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -936,7 +1028,7 @@ func (x *CheckResult) String() string {
 func (*CheckResult) ProtoMessage() {}
 
 func (x *CheckResult) ProtoReflect() protoreflect.Message {
-	mi := &file_meshdiag_v1_report_proto_msgTypes[6]
+	mi := &file_meshdiag_v1_report_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -949,7 +1041,7 @@ func (x *CheckResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckResult.ProtoReflect.Descriptor instead.
 func (*CheckResult) Descriptor() ([]byte, []int) {
-	return file_meshdiag_v1_report_proto_rawDescGZIP(), []int{6}
+	return file_meshdiag_v1_report_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *CheckResult) GetCheckId() string {
@@ -994,7 +1086,7 @@ type Observation struct {
 
 func (x *Observation) Reset() {
 	*x = Observation{}
-	mi := &file_meshdiag_v1_report_proto_msgTypes[7]
+	mi := &file_meshdiag_v1_report_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1006,7 +1098,7 @@ func (x *Observation) String() string {
 func (*Observation) ProtoMessage() {}
 
 func (x *Observation) ProtoReflect() protoreflect.Message {
-	mi := &file_meshdiag_v1_report_proto_msgTypes[7]
+	mi := &file_meshdiag_v1_report_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1019,7 +1111,7 @@ func (x *Observation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Observation.ProtoReflect.Descriptor instead.
 func (*Observation) Descriptor() ([]byte, []int) {
-	return file_meshdiag_v1_report_proto_rawDescGZIP(), []int{7}
+	return file_meshdiag_v1_report_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Observation) GetFact() string {
@@ -1087,7 +1179,7 @@ type Unseen struct {
 
 func (x *Unseen) Reset() {
 	*x = Unseen{}
-	mi := &file_meshdiag_v1_report_proto_msgTypes[8]
+	mi := &file_meshdiag_v1_report_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1099,7 +1191,7 @@ func (x *Unseen) String() string {
 func (*Unseen) ProtoMessage() {}
 
 func (x *Unseen) ProtoReflect() protoreflect.Message {
-	mi := &file_meshdiag_v1_report_proto_msgTypes[8]
+	mi := &file_meshdiag_v1_report_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1112,7 +1204,7 @@ func (x *Unseen) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Unseen.ProtoReflect.Descriptor instead.
 func (*Unseen) Descriptor() ([]byte, []int) {
-	return file_meshdiag_v1_report_proto_rawDescGZIP(), []int{8}
+	return file_meshdiag_v1_report_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Unseen) GetFact() string {
@@ -1179,7 +1271,7 @@ type Timing struct {
 
 func (x *Timing) Reset() {
 	*x = Timing{}
-	mi := &file_meshdiag_v1_report_proto_msgTypes[9]
+	mi := &file_meshdiag_v1_report_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1191,7 +1283,7 @@ func (x *Timing) String() string {
 func (*Timing) ProtoMessage() {}
 
 func (x *Timing) ProtoReflect() protoreflect.Message {
-	mi := &file_meshdiag_v1_report_proto_msgTypes[9]
+	mi := &file_meshdiag_v1_report_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1204,7 +1296,7 @@ func (x *Timing) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Timing.ProtoReflect.Descriptor instead.
 func (*Timing) Descriptor() ([]byte, []int) {
-	return file_meshdiag_v1_report_proto_rawDescGZIP(), []int{9}
+	return file_meshdiag_v1_report_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Timing) GetStartTime() *timestamppb.Timestamp {
@@ -1245,7 +1337,7 @@ type CollectorTiming struct {
 
 func (x *CollectorTiming) Reset() {
 	*x = CollectorTiming{}
-	mi := &file_meshdiag_v1_report_proto_msgTypes[10]
+	mi := &file_meshdiag_v1_report_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1257,7 +1349,7 @@ func (x *CollectorTiming) String() string {
 func (*CollectorTiming) ProtoMessage() {}
 
 func (x *CollectorTiming) ProtoReflect() protoreflect.Message {
-	mi := &file_meshdiag_v1_report_proto_msgTypes[10]
+	mi := &file_meshdiag_v1_report_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1270,7 +1362,7 @@ func (x *CollectorTiming) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CollectorTiming.ProtoReflect.Descriptor instead.
 func (*CollectorTiming) Descriptor() ([]byte, []int) {
-	return file_meshdiag_v1_report_proto_rawDescGZIP(), []int{10}
+	return file_meshdiag_v1_report_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *CollectorTiming) GetName() string {
@@ -1305,19 +1397,37 @@ var File_meshdiag_v1_report_proto protoreflect.FileDescriptor
 
 const file_meshdiag_v1_report_proto_rawDesc = "" +
 	"\n" +
-	"\x18meshdiag/v1/report.proto\x12\vmeshdiag.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x8f\t\n" +
-	"\x06Target\x12\xca\x01\n" +
-	"\aproject\x18\x01 \x01(\tB\xaf\x01\xe0A\x02\xbaH\xa8\x01\xba\x01\xa4\x01\n" +
-	"\x0etarget.project\x12@must be a project ID such as mesh-prod-4f2a, or a project number\x1aPthis.matches('^(([a-z0-9.-]{1,63}:)?[a-z][a-z0-9-]{4,28}[a-z0-9]|[0-9]{1,20})$')R\aproject\x12\xc8\x01\n" +
+	"\x18meshdiag/v1/report.proto\x12\vmeshdiag.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xd6\v\n" +
+	"\x06Target\x12\xd8\x01\n" +
+	"\aproject\x18\x01 \x01(\tB\xbd\x01\xe0A\x01\xbaH\xb6\x01\xba\x01\xb2\x01\n" +
+	"\x0etarget.project\x12@must be a project ID such as mesh-prod-4f2a, or a project number\x1a^this == '' || this.matches('^(([a-z0-9.-]{1,63}:)?[a-z][a-z0-9-]{4,28}[a-z0-9]|[0-9]{1,20})$')R\aproject\x12\xc8\x01\n" +
 	"\anetwork\x18\x02 \x01(\tB\xad\x01\xe0A\x01\xbaH\xa6\x01\xba\x01\xa2\x01\n" +
 	"\x0etarget.network\x12Omust be a VPC network's name: lower-case letters, digits and dashes, at most 63\x1a?this == '' || this.matches('^[a-z]([-a-z0-9]{0,61}[a-z0-9])?$')R\anetwork\x12\xc2\x01\n" +
 	"\x04mesh\x18\x03 \x01(\tB\xad\x01\xe0A\x01\xbaH\xa6\x01\xba\x01\xa2\x01\n" +
 	"\vtarget.mesh\x12Hmust be a Mesh's name such as my-mesh, or scope:NAME for a Gateway scope\x1aIthis == '' || this.matches('^(mesh:|scope:)?[a-zA-Z][a-zA-Z0-9-]{0,63}$')R\x04mesh\x12\xd5\x01\n" +
 	"\anode_id\x18\x04 \x01(\tB\xbb\x01\xe0A\x01\xbaH\xb4\x01\xba\x01\xb0\x01\n" +
 	"\x0etarget.node_id\x12=must be of the form projects/NUMBER/networks/NETWORK/nodes/ID\x1a_this == '' || (this.size() <= 1024 && this.matches('^projects/[^/]+/networks/[^/]+/nodes/.+$'))R\x06nodeId\x12$\n" +
-	"\x02vm\x18\x05 \x01(\v2\x0f.meshdiag.v1.VmB\x03\xe0A\x01R\x02vm:\xa9\x02\xbaH\xa5\x02\x1a\x84\x01\n" +
-	"\x10target.one_scope\x12Fnetwork and mesh exclude each other: name the one that the proxies use\x1a(!(this.network != '' && this.mesh != '')\x1a\x9b\x01\n" +
-	"\ftarget.scope\x12dnetwork or mesh is needed: the VPC network of the forwarding rules, or the Mesh that the proxies use\x1a%this.network != '' || this.mesh != ''\"\xaf\x02\n" +
+	"\x02vm\x18\x05 \x01(\v2\x0f.meshdiag.v1.VmB\x03\xe0A\x01R\x02vm\x12<\n" +
+	"\n" +
+	"kubernetes\x18\x06 \x01(\v2\x17.meshdiag.v1.KubernetesB\x03\xe0A\x01R\n" +
+	"kubernetes:\xa4\x04\xbaH\xa0\x04\x1a\x84\x01\n" +
+	"\x10target.one_scope\x12Fnetwork and mesh exclude each other: name the one that the proxies use\x1a(!(this.network != '' && this.mesh != '')\x1a\xb3\x01\n" +
+	"\ftarget.scope\x12dnetwork or mesh is needed: the VPC network of the forwarding rules, or the Mesh that the proxies use\x1a=this.network != '' || this.mesh != '' || has(this.kubernetes)\x1a\xe0\x01\n" +
+	"\x15target.project_needed\x12Iproject: must be a project ID such as mesh-prod-4f2a, or a project number\x1a|this.project != '' || (has(this.kubernetes) && this.network == '' && this.mesh == '' && this.node_id == '' && !has(this.vm))\"\xb7\f\n" +
+	"\n" +
+	"Kubernetes\x12%\n" +
+	"\acluster\x18\x01 \x01(\tB\v\xe0A\x01\xbaH\x05r\x03\x18\xfd\x01R\acluster\x12\xd3\x01\n" +
+	"\tnamespace\x18\x02 \x01(\tB\xb4\x01\xe0A\x01\xbaH\xad\x01\xba\x01\xa9\x01\n" +
+	"\x14kubernetes.namespace\x12Mmust be a namespace's name: lower-case letters, digits and dashes, at most 63\x1aBthis == '' || this.matches('^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$')R\tnamespace\x12\xd6\x01\n" +
+	"\x03pod\x18\x03 \x01(\tB\xc3\x01\xe0A\x01\xbaH\xbc\x01\xba\x01\xb8\x01\n" +
+	"\x0ekubernetes.pod\x12Nmust be a pod's name: lower-case letters, digits, dashes and dots, at most 253\x1aVthis == '' || (this.size() <= 253 && this.matches('^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$'))R\x03pod\x12\x8b\x03\n" +
+	"\bworkload\x18\x04 \x01(\tB\xee\x02\xe0A\x01\xbaH\xe7\x02\xba\x01\xe3\x02\n" +
+	"\x13kubernetes.workload\x12zmust be KIND/NAME, such as deployment/checkout; the kinds are deployment, replicaset, statefulset, daemonset, job, cronjob\x1a\xcf\x01this == '' || (this.size() <= 300 && this.matches('^(?i)(deployments?|deploy|replicasets?|rs|statefulsets?|sts|daemonsets?|ds|jobs?|cronjobs?|cj|replicationcontrollers?|rc)/[a-z0-9]([-a-z0-9.]*[a-z0-9])?$'))R\bworkload\x12\xf0\x01\n" +
+	"\brevision\x18\x05 \x01(\tB\xd3\x01\xe0A\x01\xbaH\xcc\x01\xba\x01\xc8\x01\n" +
+	"\x13kubernetes.revision\x12bmust be a revision such as asm-1234-7 or asm-managed: letters, digits, dashes and dots, at most 63\x1aMthis == '' || this.matches('^[a-zA-Z0-9]([-a-zA-Z0-9_.]{0,61}[a-zA-Z0-9])?$')R\brevision:\xd1\x03\xbaH\xcd\x03\x1a\xa2\x01\n" +
+	"\x0fkubernetes.what\x12ba namespace or a revision is needed: the namespace of the pods, or a revision of the control plane\x1a+this.namespace != '' || this.revision != ''\x1a\x86\x01\n" +
+	"\x15kubernetes.one_object\x12Cpod and workload exclude each other: name the pod, or what makes it\x1a(!(this.pod != '' && this.workload != '')\x1a\x9c\x01\n" +
+	"\x1bkubernetes.namespace_needed\x12<namespace: is needed, the one that the pod or workload is in\x1a?this.namespace != '' || (this.pod == '' && this.workload == '')\"\xaf\x02\n" +
 	"\x02Vm\x12v\n" +
 	"\x04zone\x18\x01 \x01(\tBb\xe0A\x02\xbaH\\\xba\x01Y\n" +
 	"\avm.zone\x12$must be a zone such as us-central1-a\x1a(this.matches('^[a-z]+-[a-z0-9]+-[a-z]$')R\x04zone\x12\xb0\x01\n" +
@@ -1441,7 +1551,7 @@ func file_meshdiag_v1_report_proto_rawDescGZIP() []byte {
 }
 
 var file_meshdiag_v1_report_proto_enumTypes = make([]protoimpl.EnumInfo, 6)
-var file_meshdiag_v1_report_proto_msgTypes = make([]protoimpl.MessageInfo, 11)
+var file_meshdiag_v1_report_proto_msgTypes = make([]protoimpl.MessageInfo, 12)
 var file_meshdiag_v1_report_proto_goTypes = []any{
 	(Verdict)(0),                  // 0: meshdiag.v1.Verdict
 	(Severity)(0),                 // 1: meshdiag.v1.Severity
@@ -1450,47 +1560,49 @@ var file_meshdiag_v1_report_proto_goTypes = []any{
 	(Outcome)(0),                  // 4: meshdiag.v1.Outcome
 	(FactStatus)(0),               // 5: meshdiag.v1.FactStatus
 	(*Target)(nil),                // 6: meshdiag.v1.Target
-	(*Vm)(nil),                    // 7: meshdiag.v1.Vm
-	(*Report)(nil),                // 8: meshdiag.v1.Report
-	(*Cause)(nil),                 // 9: meshdiag.v1.Cause
-	(*Evidence)(nil),              // 10: meshdiag.v1.Evidence
-	(*RemediationStep)(nil),       // 11: meshdiag.v1.RemediationStep
-	(*CheckResult)(nil),           // 12: meshdiag.v1.CheckResult
-	(*Observation)(nil),           // 13: meshdiag.v1.Observation
-	(*Unseen)(nil),                // 14: meshdiag.v1.Unseen
-	(*Timing)(nil),                // 15: meshdiag.v1.Timing
-	(*CollectorTiming)(nil),       // 16: meshdiag.v1.CollectorTiming
-	(*timestamppb.Timestamp)(nil), // 17: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),   // 18: google.protobuf.Duration
+	(*Kubernetes)(nil),            // 7: meshdiag.v1.Kubernetes
+	(*Vm)(nil),                    // 8: meshdiag.v1.Vm
+	(*Report)(nil),                // 9: meshdiag.v1.Report
+	(*Cause)(nil),                 // 10: meshdiag.v1.Cause
+	(*Evidence)(nil),              // 11: meshdiag.v1.Evidence
+	(*RemediationStep)(nil),       // 12: meshdiag.v1.RemediationStep
+	(*CheckResult)(nil),           // 13: meshdiag.v1.CheckResult
+	(*Observation)(nil),           // 14: meshdiag.v1.Observation
+	(*Unseen)(nil),                // 15: meshdiag.v1.Unseen
+	(*Timing)(nil),                // 16: meshdiag.v1.Timing
+	(*CollectorTiming)(nil),       // 17: meshdiag.v1.CollectorTiming
+	(*timestamppb.Timestamp)(nil), // 18: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),   // 19: google.protobuf.Duration
 }
 var file_meshdiag_v1_report_proto_depIdxs = []int32{
-	7,  // 0: meshdiag.v1.Target.vm:type_name -> meshdiag.v1.Vm
-	6,  // 1: meshdiag.v1.Report.target:type_name -> meshdiag.v1.Target
-	0,  // 2: meshdiag.v1.Report.verdict:type_name -> meshdiag.v1.Verdict
-	9,  // 3: meshdiag.v1.Report.causes:type_name -> meshdiag.v1.Cause
-	12, // 4: meshdiag.v1.Report.results:type_name -> meshdiag.v1.CheckResult
-	13, // 5: meshdiag.v1.Report.observations:type_name -> meshdiag.v1.Observation
-	14, // 6: meshdiag.v1.Report.unseen:type_name -> meshdiag.v1.Unseen
-	15, // 7: meshdiag.v1.Report.timing:type_name -> meshdiag.v1.Timing
-	1,  // 8: meshdiag.v1.Cause.severity:type_name -> meshdiag.v1.Severity
-	2,  // 9: meshdiag.v1.Cause.confidence:type_name -> meshdiag.v1.Confidence
-	10, // 10: meshdiag.v1.Cause.evidence:type_name -> meshdiag.v1.Evidence
-	11, // 11: meshdiag.v1.Cause.remediation:type_name -> meshdiag.v1.RemediationStep
-	3,  // 12: meshdiag.v1.Evidence.vantage:type_name -> meshdiag.v1.Vantage
-	17, // 13: meshdiag.v1.Evidence.time:type_name -> google.protobuf.Timestamp
-	4,  // 14: meshdiag.v1.CheckResult.outcome:type_name -> meshdiag.v1.Outcome
-	5,  // 15: meshdiag.v1.Observation.status:type_name -> meshdiag.v1.FactStatus
-	3,  // 16: meshdiag.v1.Observation.vantage:type_name -> meshdiag.v1.Vantage
-	17, // 17: meshdiag.v1.Observation.time:type_name -> google.protobuf.Timestamp
-	17, // 18: meshdiag.v1.Timing.start_time:type_name -> google.protobuf.Timestamp
-	18, // 19: meshdiag.v1.Timing.duration:type_name -> google.protobuf.Duration
-	16, // 20: meshdiag.v1.Timing.collectors:type_name -> meshdiag.v1.CollectorTiming
-	18, // 21: meshdiag.v1.CollectorTiming.duration:type_name -> google.protobuf.Duration
-	22, // [22:22] is the sub-list for method output_type
-	22, // [22:22] is the sub-list for method input_type
-	22, // [22:22] is the sub-list for extension type_name
-	22, // [22:22] is the sub-list for extension extendee
-	0,  // [0:22] is the sub-list for field type_name
+	8,  // 0: meshdiag.v1.Target.vm:type_name -> meshdiag.v1.Vm
+	7,  // 1: meshdiag.v1.Target.kubernetes:type_name -> meshdiag.v1.Kubernetes
+	6,  // 2: meshdiag.v1.Report.target:type_name -> meshdiag.v1.Target
+	0,  // 3: meshdiag.v1.Report.verdict:type_name -> meshdiag.v1.Verdict
+	10, // 4: meshdiag.v1.Report.causes:type_name -> meshdiag.v1.Cause
+	13, // 5: meshdiag.v1.Report.results:type_name -> meshdiag.v1.CheckResult
+	14, // 6: meshdiag.v1.Report.observations:type_name -> meshdiag.v1.Observation
+	15, // 7: meshdiag.v1.Report.unseen:type_name -> meshdiag.v1.Unseen
+	16, // 8: meshdiag.v1.Report.timing:type_name -> meshdiag.v1.Timing
+	1,  // 9: meshdiag.v1.Cause.severity:type_name -> meshdiag.v1.Severity
+	2,  // 10: meshdiag.v1.Cause.confidence:type_name -> meshdiag.v1.Confidence
+	11, // 11: meshdiag.v1.Cause.evidence:type_name -> meshdiag.v1.Evidence
+	12, // 12: meshdiag.v1.Cause.remediation:type_name -> meshdiag.v1.RemediationStep
+	3,  // 13: meshdiag.v1.Evidence.vantage:type_name -> meshdiag.v1.Vantage
+	18, // 14: meshdiag.v1.Evidence.time:type_name -> google.protobuf.Timestamp
+	4,  // 15: meshdiag.v1.CheckResult.outcome:type_name -> meshdiag.v1.Outcome
+	5,  // 16: meshdiag.v1.Observation.status:type_name -> meshdiag.v1.FactStatus
+	3,  // 17: meshdiag.v1.Observation.vantage:type_name -> meshdiag.v1.Vantage
+	18, // 18: meshdiag.v1.Observation.time:type_name -> google.protobuf.Timestamp
+	18, // 19: meshdiag.v1.Timing.start_time:type_name -> google.protobuf.Timestamp
+	19, // 20: meshdiag.v1.Timing.duration:type_name -> google.protobuf.Duration
+	17, // 21: meshdiag.v1.Timing.collectors:type_name -> meshdiag.v1.CollectorTiming
+	19, // 22: meshdiag.v1.CollectorTiming.duration:type_name -> google.protobuf.Duration
+	23, // [23:23] is the sub-list for method output_type
+	23, // [23:23] is the sub-list for method input_type
+	23, // [23:23] is the sub-list for extension type_name
+	23, // [23:23] is the sub-list for extension extendee
+	0,  // [0:23] is the sub-list for field type_name
 }
 
 func init() { file_meshdiag_v1_report_proto_init() }
@@ -1504,7 +1616,7 @@ func file_meshdiag_v1_report_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_meshdiag_v1_report_proto_rawDesc), len(file_meshdiag_v1_report_proto_rawDesc)),
 			NumEnums:      6,
-			NumMessages:   11,
+			NumMessages:   12,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
