@@ -43,6 +43,10 @@ func params(t Target, own map[string]string) map[string]string {
 	p := map[string]string{
 		"project": t.Project, "network": t.Network, "mesh": t.MeshName(), "scope": t.GatewayScope(), "node_id": t.NodeID,
 		"zone": t.Zone, "instance": t.Instance,
+		"cluster": t.Cluster, "namespace": t.Namespace, "pod": t.Pod, "revision": t.Revision,
+	}
+	if kind, name, ok := strings.Cut(t.Workload, "/"); ok {
+		p["workload"] = strings.ToLower(kind) + "/" + name
 	}
 	maps.Copy(p, own)
 	maps.DeleteFunc(p, func(_, v string) bool { return v == "" })
@@ -69,10 +73,19 @@ func render(steps []Step, p map[string]string) (out []Action, unfilled []string)
 		}
 		out = append(out, Action{
 			Text:    fill(s.Text, p, printable, &unfilled),
-			Command: fill(s.Command, p, shellWord, &unfilled),
+			Command: inCluster(fill(s.Command, p, shellWord, &unfilled), p["cluster"]),
 		})
 	}
 	return out, unfilled
+}
+
+// inCluster makes a kubectl command one for the cluster that was asked about, where the request named one.
+func inCluster(command, cluster string) string {
+	name := shellWord(cluster)
+	if rest, ok := strings.CutPrefix(command, "kubectl "); ok && name != "" {
+		return "kubectl --context " + name + " " + rest
+	}
+	return command
 }
 
 func fill(text string, p map[string]string, as func(string) string, unfilled *[]string) string {
