@@ -30,6 +30,7 @@ var rules = []struct {
 	{"lab", "the world outside: a lab that shared code with the pipeline would share its mistakes", []string{"lab"}},
 	{"gen", "generated", []string{"gen"}},
 	{"cmd", "puts everything together", []string{"service", "lab", "collect", "checks", "diagnose", "evidence", "xdsclient", "gen", "report", "cmd"}},
+	{"internal/kubetest", "a real API server, for tests of any layer: it's the world outside", nil},
 	{"internal/layout", "this test", nil},
 }
 
