@@ -17,9 +17,11 @@ import (
 	"net/netip"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -123,6 +125,7 @@ type Cluster struct {
 
 	ca        *CA
 	dir       string
+	signals   chan os.Signal
 	processes []*process
 	discovery discovery.CachedDiscoveryInterface
 	mapper    *restmapper.DeferredDiscoveryRESTMapper
@@ -199,6 +202,7 @@ func startOnce(b binaries) (_ *Cluster, err error) {
 	if c.dir, err = os.MkdirTemp("", "kubetest-"); err != nil {
 		return nil, err
 	}
+	c.removeOnSignal()
 	defer func() {
 		if err != nil {
 			c.stop()
@@ -258,12 +262,36 @@ func (c *Cluster) prepare(ctx context.Context) error {
 			return err
 		}
 	}
-	var err error
+	// This service is the last thing that the API server makes.
+	err := poll(ctx, "service kubernetes", func(ctx context.Context) error {
+		_, err := c.Dynamic.Resource(services).Namespace("default").Get(ctx, "kubernetes", getOptions)
+		return err
+	})
+	if err != nil {
+		return err
+	}
 	c.asNew, err = c.snapshot(ctx)
 	return err
 }
 
+// removeOnSignal removes the folder when the tests are interrupted. The servers die with this process.
+func (c *Cluster) removeOnSignal() {
+	c.signals = make(chan os.Signal, 1)
+	signal.Notify(c.signals, syscall.SIGINT, syscall.SIGTERM)
+	go func() {
+		sig, ok := <-c.signals
+		if !ok {
+			return
+		}
+		_ = os.RemoveAll(c.dir) // nothing better can be done about it
+		signal.Reset(sig)
+		_ = syscall.Kill(os.Getpid(), sig.(syscall.Signal)) // as it would have been without us
+	}()
+}
+
 func (c *Cluster) stop() {
+	signal.Stop(c.signals)
+	close(c.signals)
 	for i := len(c.processes) - 1; i >= 0; i-- {
 		c.processes[i].kill()
 	}
@@ -293,7 +321,7 @@ func freePorts(n int) ([]int, error) {
 		if err != nil {
 			return nil, err
 		}
-		defer l.Close() // at the end, so that no port is given twice
+		defer func() { _ = l.Close() }() // at the end, so that no port is given twice
 		ports[i] = l.Addr().(*net.TCPAddr).Port
 	}
 	return ports, nil

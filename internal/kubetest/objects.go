@@ -20,17 +20,23 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/yaml"
 	"k8s.io/client-go/dynamic"
+
+	"golang.org/x/sync/errgroup"
 )
 
 var (
 	namespaces      = schema.GroupVersionResource{Version: "v1", Resource: "namespaces"}
 	serviceAccounts = schema.GroupVersionResource{Version: "v1", Resource: "serviceaccounts"}
+	services        = schema.GroupVersionResource{Version: "v1", Resource: "services"}
 	configMaps      = schema.GroupVersionResource{Version: "v1", Resource: "configmaps"}
 
 	getOptions    metav1.GetOptions
 	createOptions metav1.CreateOptions
 	patchOptions  metav1.PatchOptions
 )
+
+// parallel is how many objects ApplyMany writes at a time: more doesn't help an API server that has two cores.
+const parallel = 16
 
 // yamlBuffer is how far a manifest is read to tell JSON from YAML.
 const yamlBuffer = 4096
@@ -65,11 +71,35 @@ func (c *Cluster) TryCreate(t testing.TB, manifest string) (*unstructured.Unstru
 	if err != nil || len(objects) != 1 {
 		t.Fatalf("want a manifest of one object, got %d (%v)", len(objects), err)
 	}
-	client, err := c.client(t.Context(), objects[0])
+	client, err := c.resource(t.Context(), objects[0].GroupVersionKind(), objects[0].GetNamespace())
 	if err != nil {
 		t.Fatal(err)
 	}
-	return client.Create(t.Context(), objects[0], createOptions)
+	return c.create(t.Context(), client, objects[0])
+}
+
+// ApplyMany applies many manifests at a time, for tests of thousands of objects.
+func (c *Cluster) ApplyMany(t testing.TB, manifests []string) {
+	t.Helper()
+	g, ctx := errgroup.WithContext(t.Context())
+	g.SetLimit(parallel)
+	for i, m := range manifests {
+		g.Go(func() error {
+			objects, err := parse(m)
+			if err != nil {
+				return fmt.Errorf("manifest %d: %w", i, err)
+			}
+			for _, o := range objects {
+				if _, err := c.apply(ctx, o); err != nil {
+					return fmt.Errorf("%s %s/%s: %w", o.GetKind(), o.GetNamespace(), o.GetName(), err)
+				}
+			}
+			return nil
+		})
+	}
+	if err := g.Wait(); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // Delete deletes an object at once, without the grace that a kubelet would be given. kind is as in a manifest ("Pod"), apiVersion
@@ -160,9 +190,9 @@ func (c *Cluster) Event(t testing.TB, e Event) {
 		"firstTimestamp": e.First.UTC().Format(time.RFC3339), "lastTimestamp": e.Last.UTC().Format(time.RFC3339),
 	})
 	o.SetGenerateName(e.Name + ".")
-	client, err := c.client(t.Context(), o)
+	client, err := c.resource(t.Context(), o.GroupVersionKind(), e.Namespace)
 	if err == nil {
-		_, err = client.Create(t.Context(), o, createOptions)
+		_, err = c.create(t.Context(), client, o)
 	}
 	if err != nil {
 		t.Fatalf("event about %s %s: %v", e.Kind, e.Name, err)
@@ -217,11 +247,11 @@ func (c *Cluster) apply(ctx context.Context, o *unstructured.Unstructured) (*uns
 	for _, f := range []string{"uid", "resourceVersion", "creationTimestamp", "deletionTimestamp", "managedFields", "generation", "selfLink"} {
 		unstructured.RemoveNestedField(o.Object, "metadata", f) // the server's to set
 	}
-	client, err := c.client(ctx, o)
+	client, err := c.resource(ctx, o.GroupVersionKind(), o.GetNamespace())
 	if err != nil {
 		return nil, err
 	}
-	got, err := client.Create(ctx, o, createOptions)
+	got, err := c.create(ctx, client, o)
 	if apierrors.IsAlreadyExists(err) {
 		var patch []byte
 		if patch, err = json.Marshal(o.Object); err != nil {
@@ -252,21 +282,25 @@ func (c *Cluster) apply(ctx context.Context, o *unstructured.Unstructured) (*uns
 	return written, err
 }
 
-// client is the resource of an object's kind, in its namespace, with what the object needs there.
-func (c *Cluster) client(ctx context.Context, o *unstructured.Unstructured) (dynamic.ResourceInterface, error) {
-	client, err := c.resource(ctx, o.GroupVersionKind(), o.GetNamespace())
-	if err != nil || o.GetNamespace() == "" {
-		return client, err
+// create makes an object, and first what it needs if that's missing: its namespace, and the account that a pod runs as.
+func (c *Cluster) create(ctx context.Context, client dynamic.ResourceInterface, o *unstructured.Unstructured) (*unstructured.Unstructured, error) {
+	got, err := client.Create(ctx, o, createOptions)
+	if err == nil || o.GetNamespace() == "" {
+		return got, err
+	}
+	noAccount := o.GetKind() == "Pod" && apierrors.IsForbidden(err) && strings.Contains(err.Error(), "error looking up service account")
+	if !apierrors.IsNotFound(err) && !noAccount {
+		return nil, err
 	}
 	if err := c.ensureNamespace(ctx, o.GetNamespace()); err != nil {
 		return nil, err
 	}
-	if o.GetKind() == "Pod" {
-		if account, _, _ := unstructured.NestedString(o.Object, "spec", "serviceAccountName"); account != "" {
-			return client, c.ensureAccount(ctx, o.GetNamespace(), account)
+	if account, _, _ := unstructured.NestedString(o.Object, "spec", "serviceAccountName"); o.GetKind() == "Pod" && account != "" {
+		if err := c.ensureAccount(ctx, o.GetNamespace(), account); err != nil {
+			return nil, err
 		}
 	}
-	return client, nil
+	return client.Create(ctx, o, createOptions)
 }
 
 func (c *Cluster) resource(ctx context.Context, kind schema.GroupVersionKind, namespace string) (dynamic.ResourceInterface, error) {

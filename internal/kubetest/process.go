@@ -48,7 +48,7 @@ func (c *Cluster) run(name, binary string, args ...string) (*process, error) {
 		// The kernel's signal comes when the thread that started the server ends, not the process: so the thread is kept.
 		runtime.LockOSThread()
 		defer runtime.UnlockOSThread()
-		defer out.Close()
+		defer func() { _ = out.Close() }() // written by the server, not by us
 		if err := p.cmd.Start(); err != nil {
 			started <- err
 			return

@@ -29,8 +29,19 @@ type resourceList struct {
 	namespaced, collection bool
 }
 
-// first are the resources that are cleared before all others: a webhook could refuse what follows.
-var first = []string{"mutatingwebhookconfigurations", "validatingwebhookconfigurations", "validatingadmissionpolicybindings"}
+// turns orders the clearing. A webhook could refuse what follows; a definition goes after its objects, and what the API server makes
+// of it (an APIService) follows on its own; namespaces can only go when they are empty. All else has turn 1.
+var turns = map[string]int{
+	"mutatingwebhookconfigurations": 0, "validatingwebhookconfigurations": 0, "validatingadmissionpolicybindings": 0,
+	"customresourcedefinitions": 2, "apiservices": 3, "namespaces": 4,
+}
+
+func turn(r resourceList) int {
+	if n, ok := turns[r.Resource]; ok {
+		return n
+	}
+	return 1
+}
 
 func (c *Cluster) resources() ([]resourceList, error) {
 	c.discovery.Invalidate()
@@ -52,17 +63,7 @@ func (c *Cluster) resources() ([]resourceList, error) {
 			all = append(all, resourceList{gv.WithResource(r.Name), r.Namespaced, slices.Contains(r.Verbs, "deletecollection")})
 		}
 	}
-	// Namespaces come last: they can only go when they are empty.
-	rank := func(r resourceList) int {
-		switch {
-		case slices.Contains(first, r.Resource):
-			return 0
-		case r.GroupVersionResource == namespaces:
-			return 2
-		}
-		return 1
-	}
-	slices.SortStableFunc(all, func(a, b resourceList) int { return rank(a) - rank(b) })
+	slices.SortStableFunc(all, func(a, b resourceList) int { return turn(a) - turn(b) })
 	return all, nil
 }
 
@@ -109,12 +110,17 @@ func (c *Cluster) list(ctx context.Context, r resourceList) ([]metav1.PartialObj
 func (c *Cluster) reset() error {
 	ctx, cancel := context.WithTimeout(context.Background(), startDeadline)
 	defer cancel()
-	resources, err := c.resources()
+	var resources []resourceList
+	err := poll(ctx, "the list of resources", func(context.Context) (err error) {
+		resources, err = c.resources() // fails while a kind goes away
+		return err
+	})
 	if err != nil {
 		return err
 	}
 	for _, r := range resources {
-		if err := c.clear(ctx, r); err != nil {
+		// A webhook that was deleted a moment ago may still refuse, and some objects go in their own time: so it's asked again.
+		if err := poll(ctx, "the end of "+r.Resource, func(ctx context.Context) error { return c.clear(ctx, r) }); err != nil {
 			return err
 		}
 	}
@@ -122,30 +128,29 @@ func (c *Cluster) reset() error {
 	return c.settle(ctx)
 }
 
+// clear deletes what is new of one resource, and is nil when there was nothing to delete.
 func (c *Cluster) clear(ctx context.Context, r resourceList) error {
 	items, err := c.list(ctx, r)
 	if err != nil {
 		return err
 	}
+	var left error
 	emptied := map[string]bool{}
 	for _, o := range items {
-		if c.asNew.objects[o.UID] {
+		switch {
+		case c.asNew.objects[o.UID]:
 			if err := c.relabel(ctx, r, o); err != nil {
 				return err
 			}
 			continue
+		case !emptied[o.Namespace] || len(o.Finalizers) > 0:
+			if err := c.remove(ctx, r, o, emptied); err != nil {
+				return err
+			}
 		}
-		if emptied[o.Namespace] && len(o.Finalizers) == 0 {
-			continue
-		}
-		if err := poll(ctx, "the end of "+r.Resource+" "+o.Name, func(ctx context.Context) error {
-			// A webhook that was deleted a moment ago may still refuse this: then it's asked again.
-			return c.remove(ctx, r, o, emptied)
-		}); err != nil {
-			return err
-		}
+		left = fmt.Errorf("%s %s/%s is still there", r.Resource, o.Namespace, o.Name)
 	}
-	return nil
+	return left
 }
 
 // remove deletes an object, or where no object of its namespace was there at first, all of its kind beside it.
@@ -153,7 +158,9 @@ func (c *Cluster) remove(ctx context.Context, r resourceList, o metav1.PartialOb
 	all := c.metadata.Resource(r.GroupVersionResource)
 	var err error
 	switch _, old := c.asNew.labels[o.Namespace]; {
-	case len(o.Finalizers) > 0:
+	case r.Resource == "apiservices":
+		return nil // goes by itself
+	case len(o.Finalizers) > 0 && r.Resource != "customresourcedefinitions": // whose finalizer is the API server's own
 		if _, err = all.Namespace(o.Namespace).Patch(ctx, o.Name, types.MergePatchType, []byte(`{"metadata":{"finalizers":null}}`), patchOptions); err == nil {
 			err = all.Namespace(o.Namespace).Delete(ctx, o.Name, deleteNow())
 		}

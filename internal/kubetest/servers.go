@@ -57,7 +57,7 @@ func (c *Cluster) serve(s Server) (netip.AddrPort, func(), error) {
 		defer close(ended)
 		_ = srv.Serve(l) // ends by Close
 	}()
-	return addr, func() { srv.Close(); <-ended }, nil
+	return addr, func() { _ = srv.Close(); <-ended }, nil
 }
 
 // Refuse is an address where nothing listens, and nothing else will while the test runs: connections are refused. Any free port is
@@ -85,7 +85,7 @@ func (c *Cluster) Blackhole(t testing.TB, port uint16) netip.AddrPort {
 		if err != nil {
 			t.Fatal(err)
 		}
-		t.Cleanup(func() { conn.Close() })
+		t.Cleanup(func() { _ = conn.Close() })
 	}
 }
 
@@ -107,10 +107,10 @@ func (c *Cluster) Hangup(t testing.TB, port uint16) netip.AddrPort {
 			// What has come is read first: a close before it would be a reset.
 			_ = conn.SetReadDeadline(time.Now().Add(stepDeadline))
 			_, _ = conn.Read(make([]byte, maxHello))
-			conn.Close()
+			_ = conn.Close()
 		}
 	}()
-	t.Cleanup(func() { l.Close(); <-ended })
+	t.Cleanup(func() { _ = l.Close(); <-ended })
 	return l.Addr().(*net.TCPAddr).AddrPort()
 }
 

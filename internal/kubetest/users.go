@@ -95,9 +95,11 @@ func (c *Cluster) Token(token string) *rest.Config {
 }
 
 // WaitAllowed returns when RBAC lets a client do verb on resource ("pods", "pods/log") of an API group in every namespace, and ends
-// the test if it doesn't come to.
+// the test if it doesn't come to. The roles view, edit and admin are empty here: a controller would fill them.
 func (c *Cluster) WaitAllowed(t testing.TB, cfg *rest.Config, verb, group, resource string) {
 	t.Helper()
+	cfg = rest.CopyConfig(cfg)
+	cfg.QPS = -1 // it asks often
 	client, err := dynamic.NewForConfig(cfg)
 	if err != nil {
 		t.Fatal(err)

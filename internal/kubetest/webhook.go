@@ -2,6 +2,7 @@ package kubetest
 
 import (
 	"context"
+	"encoding/base64"
 	"fmt"
 	"net/netip"
 	"strconv"
@@ -72,7 +73,7 @@ func (w Webhook) entry(resource string) map[string]any {
 		client["service"] = ref
 	}
 	if w.CABundle != nil {
-		client["caBundle"] = w.CABundle
+		client["caBundle"] = base64.StdEncoding.EncodeToString(w.CABundle)
 	}
 	e := map[string]any{
 		"name": w.Name, "clientConfig": client, "sideEffects": "None", "admissionReviewVersions": []any{"v1"},
