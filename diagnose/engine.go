@@ -28,8 +28,10 @@ type Config struct {
 	Collectors []Collector
 	Checks     []Check
 	Timeout    time.Duration // 0 takes DefaultTimeout
-	Logger     *slog.Logger  // nil logs nothing
-	Now        func() time.Time
+	// Validate, if not nil, refuses a request that names what isn't there to be asked, with a [*BadInput].
+	Validate func(Request) error
+	Logger   *slog.Logger // nil logs nothing
+	Now      func() time.Time
 }
 
 // Engine answers requests. It may be used by several goroutines.
@@ -106,11 +108,16 @@ type collected struct {
 
 // Diagnose answers a request. emit, if not nil, is told of progress, from one goroutine at a time.
 //
-// A fault found is a report, not an error. Errors: a [*BadInput] where nothing in the request could be used, and ctx's own
-// where it ended before a report could be made.
+// A fault found is a report, not an error. Errors: a [*BadInput] where nothing in the request could be used, or where
+// Config.Validate refuses it, and ctx's own where it ended before a report could be made.
 func (e *Engine) Diagnose(ctx context.Context, req Request, emit func(Event)) (*Report, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, fmt.Errorf("diagnosing %s: %w", req.Target, err)
+	}
+	if e.cfg.Validate != nil {
+		if err := e.cfg.Validate(req); err != nil {
+			return nil, err
+		}
 	}
 	if emit == nil {
 		emit = func(Event) {}
@@ -208,7 +215,7 @@ func (e *Engine) Diagnose(ctx context.Context, req Request, emit func(Event)) (*
 
 // nothingUsable finds the request that names nothing live and whose every file is of no use.
 func nothingUsable(req Request, set *evidence.Set) *BadInput {
-	if req.Target.Live() {
+	if req.Target.Live() || req.Target.Kubernetes() {
 		return nil
 	}
 	files, err := evidence.Get(evidence.NewView(set), evidence.Artifacts)

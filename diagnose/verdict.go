@@ -40,6 +40,18 @@ var mandatoryFacts = []struct {
 var optionalFacts = []evidence.Name{
 	evidence.APIRequests.Name(), evidence.SerialPorts.Name(), evidence.BackendHealth.Name(), evidence.HealthChecks.Name(),
 	evidence.EndpointGroups.Name(), evidence.EffectiveFirewalls.Name(),
+	// Webhooks' servers can be reached from within the cluster alone, most often.
+	evidence.ServingCertificates.Name(),
+}
+
+// clusterFacts gives the facts of the table that a Kubernetes cluster tells.
+func clusterFacts() (out []evidence.Name) {
+	for _, row := range mandatoryFacts {
+		if row.applies(Target{Namespace: "any"}) {
+			out = append(out, row.facts...)
+		}
+	}
+	return out
 }
 
 // mandatory gives the facts that HEALTHY rests on for a request, sorted.
@@ -143,8 +155,11 @@ func unseen(req Request, obs []evidence.Observation) []Unseen {
 			continue
 		}
 		reason := "nothing that could tell it was asked"
-		if n == evidence.PacketRules.Name() {
+		switch {
+		case n == evidence.PacketRules.Name():
 			reason = "interception can be seen only on the VM itself: run meshdiag collect there"
+		case slices.Contains(clusterFacts(), n):
+			reason = "no Kubernetes cluster is configured: meshdiag has no kubeconfig, and runs in no cluster"
 		}
 		out = append(out, Unseen{Fact: n, Reason: reason, Mandatory: true})
 	}

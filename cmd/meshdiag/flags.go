@@ -14,6 +14,8 @@ type connectionFlags struct {
 	ranges                                            []string
 	envoyAdmin                                        string
 	envoyAllowed                                      []string
+	kubeconfig                                        string
+	podExec                                           bool
 }
 
 func (f *connectionFlags) add(cmd *cobra.Command) {
@@ -26,6 +28,8 @@ func (f *connectionFlags) add(cmd *cobra.Command) {
 	fs.StringVar(&f.quota, "quota-project", "", "`PROJECT` that API calls are billed to")
 	fs.StringVar(&f.envoyAdmin, "envoy-admin", "", "ask the Envoy whose admin interface is at `HOST:PORT` too, with GET alone; loopback, or a host that --envoy-admin-allow names")
 	fs.StringArrayVar(&f.envoyAllowed, "envoy-admin-allow", nil, "`HOST` beyond loopback that --envoy-admin may name; repeatable")
+	fs.StringVar(&f.kubeconfig, "kubeconfig", "", "`FILE` with the contexts of Kubernetes clusters (default $KUBECONFIG, ~/.kube/config, then the cluster that meshdiag runs in)")
+	fs.BoolVar(&f.podExec, "pod-exec", false, "ask the proxy of --pod for its configuration too, by running `pilot-agent request GET` in its container")
 	fs.StringArrayVar(&f.ranges, "control-plane-range", nil,
 		"`CIDR` where the control plane may be found besides Google's addresses, such as a Private Service Connect range; repeatable")
 }
@@ -34,6 +38,7 @@ func (f *connectionFlags) connection() (pipeline.Connection, error) {
 	c := pipeline.Connection{
 		TrafficDirectorEndpoint: f.trafficDirector, GCPEndpoint: f.gcp, DNSServer: f.dns, CAFile: f.ca,
 		CredentialsFile: f.credentials, QuotaProject: f.quota, EnvoyAdmin: f.envoyAdmin, EnvoyAdminAllowed: f.envoyAllowed,
+		Kubeconfig: f.kubeconfig, PodExec: f.podExec,
 	}
 	for _, r := range f.ranges {
 		p, err := netip.ParsePrefix(r)

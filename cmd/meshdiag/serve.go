@@ -38,7 +38,7 @@ credentials: whoever reaches it sees what they may see. It listens on loopback a
 			}
 			registry := prometheus.NewRegistry()
 			upstream := prometheus.NewCounterVec(prometheus.CounterOpts{
-				Name: "meshdiag_upstream_exchanges_total", Help: "Exchanges with Google APIs, by API and how they ended: an HTTP status, or error.",
+				Name: "meshdiag_upstream_exchanges_total", Help: "Exchanges with Google APIs and Kubernetes API servers, by API and how they ended: an HTTP status, or error.",
 			}, []string{"api", "code"})
 			registry.MustRegister(upstream)
 			p, err := pipeline.New(pipeline.Config{Connection: c, Timeout: service.MaxTimeout, Logger: log,

@@ -24,6 +24,7 @@ import (
 	"github.com/meshdiag/meshdiag/collect/csds"
 	"github.com/meshdiag/meshdiag/collect/envoyadmin"
 	"github.com/meshdiag/meshdiag/collect/gcp"
+	"github.com/meshdiag/meshdiag/collect/kube"
 	"github.com/meshdiag/meshdiag/collect/logscan"
 	"github.com/meshdiag/meshdiag/collect/probe"
 	"github.com/meshdiag/meshdiag/diagnose"
@@ -51,6 +52,8 @@ type Connection struct {
 	Ranges                  []netip.Prefix // where the control plane may be, besides public and Google's private addresses
 	EnvoyAdmin              string         // HOST:PORT of an Envoy's admin interface to ask; "" asks none
 	EnvoyAdminAllowed       []string       // hosts, besides loopback, that EnvoyAdmin may name
+	Kubeconfig              string         // of Kubernetes clusters; "" looks where kubectl looks, then at the cluster around
+	PodExec                 bool           // may run pilot-agent's own commands in the proxy of the pod asked about
 }
 
 // Config makes a [Pipeline].
@@ -58,7 +61,7 @@ type Config struct {
 	Connection Connection
 	Timeout    time.Duration // of a diagnosis; 0 takes the engine's
 	Logger     *slog.Logger
-	// ObserveAPI, if not nil, is told of every exchange with a Google API: its name and how it ended.
+	// ObserveAPI, if not nil, is told of every exchange with a Google API or a Kubernetes API server: its name and how it ended.
 	ObserveAPI func(api, code string)
 }
 
@@ -122,6 +125,14 @@ func New(cfg Config) (*Pipeline, error) {
 		return nil, err
 	}
 	p.closes = append(p.closes, p.gcp.Close)
+	cluster, err := kube.New(kube.Config{
+		Kubeconfig: c.Kubeconfig, PodExec: c.PodExec, Scanner: scanner, Logger: cfg.Logger, Observe: cfg.ObserveAPI,
+	})
+	if err != nil {
+		p.Close()
+		return nil, err
+	}
+	p.closes = append(p.closes, cluster.Close)
 	probes, err := newProbes(endpoint, c, roots, creds)
 	if err != nil {
 		p.Close()
@@ -133,6 +144,7 @@ func New(cfg Config) (*Pipeline, error) {
 		return nil, err
 	}
 	p.collectors = append(p.gcp.Collectors(), csds.New(csds.Config{Asker: p.csds, Principal: creds.principal()}).Collectors()...)
+	p.collectors = append(p.collectors, cluster.Collectors()...)
 	p.collectors = append(p.collectors, probes.Collectors()...)
 	p.collectors = append(p.collectors, files.Collector())
 	if c.EnvoyAdmin != "" {
@@ -143,7 +155,9 @@ func New(cfg Config) (*Pipeline, error) {
 		}
 		p.collectors = append(p.collectors, admin.Collector())
 	}
-	p.Engine, err = diagnose.New(diagnose.Config{Collectors: p.collectors, Checks: checks.All(), Timeout: cfg.Timeout, Logger: cfg.Logger})
+	p.Engine, err = diagnose.New(diagnose.Config{
+		Collectors: p.collectors, Checks: checks.All(), Timeout: cfg.Timeout, Logger: cfg.Logger, Validate: cluster.Validate,
+	})
 	if err != nil {
 		p.Close()
 		return nil, err
