@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"os"
 	"os/exec"
 	"strings"
@@ -20,6 +21,7 @@ import (
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
+	"k8s.io/client-go/tools/remotecommand"
 )
 
 var kube Shared
@@ -164,7 +166,7 @@ subjects: [{kind: ServiceAccount, namespace: meshdiag, name: meshdiag}]
 
 func TestKubeLogs(t *testing.T) {
 	c := kube.Start(t)
-	c.Node(t, "node-1", Logs(Log{Namespace: "shop", Pod: "cart", Container: "app", Text: "one\ntwo\nthree\n"}))
+	c.Node(t, "node-1", Kubelet{Logs: []Log{{Namespace: "shop", Pod: "cart", Container: "app", Text: "one\ntwo\nthree\n"}}})
 	c.Apply(t, strings.Replace(injectPod, "{containers:", "{nodeName: node-1, containers:", 1))
 	tr, err := rest.HTTPClientFor(c.Admin)
 	if err != nil {
@@ -182,11 +184,49 @@ func TestKubeLogs(t *testing.T) {
 		}
 		return resp.StatusCode, string(b)
 	}
-	if code, text := get("container=app&tailLines=2"); code != http.StatusOK || text != "two\nthree" {
+	if code, text := get("container=app&tailLines=2"); code != http.StatusOK || text != "two\nthree\n" {
 		t.Errorf("%d %q", code, text)
 	}
 	if code, text := get("container=app&previous=true"); code != http.StatusBadRequest || !strings.Contains(text, "is waiting to start") {
 		t.Errorf("%d %q", code, text)
+	}
+}
+
+func TestKubeExec(t *testing.T) {
+	c := kube.Start(t)
+	c.Node(t, "node-1", Kubelet{Exec: func(namespace, pod, container string, command []string) (string, string, int) {
+		if command[0] == "false" {
+			return "", "no\n", 3
+		}
+		return fmt.Sprintln(namespace, pod, container, command), "", 0
+	}})
+	c.Apply(t, strings.Replace(injectPod, "{containers:", "{nodeName: node-1, containers:", 1))
+	for _, upgrade := range []string{"websocket", "spdy"} {
+		run := func(command ...string) (string, error) {
+			q := url.Values{"container": {"app"}, "stdout": {"true"}, "stderr": {"true"}, "command": command}
+			u, err := url.Parse(c.Admin.Host + "/api/v1/namespaces/shop/pods/cart/exec?" + q.Encode())
+			if err != nil {
+				t.Fatal(err)
+			}
+			executor, err := remotecommand.NewWebSocketExecutor(c.Admin, http.MethodGet, u.String())
+			if upgrade == "spdy" {
+				executor, err = remotecommand.NewSPDYExecutor(c.Admin, http.MethodPost, u)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			ctx, cancel := context.WithTimeout(t.Context(), stepDeadline)
+			defer cancel()
+			var out strings.Builder
+			err = executor.StreamWithContext(ctx, remotecommand.StreamOptions{Stdout: &out, Stderr: &out})
+			return out.String(), err
+		}
+		if out, err := run("pilot-agent", "request", "GET", "stats"); err != nil || out != "shop cart app [pilot-agent request GET stats]\n" {
+			t.Errorf("%s: %q, %v", upgrade, out, err)
+		}
+		if out, err := run("false"); err == nil || !strings.Contains(err.Error(), "exit code 3") || out != "no\n" {
+			t.Errorf("%s: %q, %v", upgrade, out, err)
+		}
 	}
 }
 
