@@ -12,6 +12,7 @@ import (
 var (
 	Namespaces            = NewListKey[Objects[kube.Namespace]]("namespaces")
 	Pods                  = NewListKey[Objects[kube.Pod]]("pods")
+	PodRows               = NewListKey[Objects[kube.PodRow]]("pod-rows")
 	Workloads             = NewListKey[Objects[kube.Workload]]("workloads") // Deployments, ReplicaSets, StatefulSets, DaemonSets, Jobs, CronJobs
 	ClusterEvents         = NewListKey[Objects[kube.Event]]("events")
 	MutatingWebhooks      = NewListKey[Objects[kube.WebhookConfiguration]]("mutating-webhooks")

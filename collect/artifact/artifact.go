@@ -64,7 +64,7 @@ func New(cfg Config) (*Reader, error) {
 func (r *Reader) Collector() diagnose.Collector {
 	return diagnose.Collector{
 		Name: "artifact",
-		Provides: append(hostFacts(),
+		Provides: append(append(hostFacts(), kubernetesFacts()...),
 			evidence.AccessLogs.Name(),
 			evidence.Artifacts.Name(),
 			evidence.Bootstraps.Name(),

@@ -48,9 +48,9 @@ func TestCorpusRecognised(t *testing.T) {
 		{"envoy/osm-sidecar-config_dump.json", "envoy-config-dump", "1 listener, 1 route configuration, 2 clusters; bootstrap: node id in the file"},
 		{"logs/istio-ingress-gateway.log", "log", "6 lines with a known message, of 145"},
 		{"iptables/istio-tproxy.txt", "packet-rules", "78 rules"},
-		{"kubernetes/mutating-webhook-default.yaml", "", "not recognised: Kubernetes MutatingWebhookConfiguration"},
-		{"kubernetes/managed-control-plane-webhooks.yaml", "", "not recognised: Kubernetes ValidatingWebhookConfiguration"},
-		{"kubernetes/namespaces-and-pods-injection.yaml", "", "not recognised: 19 YAML documents, the first: Kubernetes Namespace"},
+		{"kubernetes/mutating-webhook-default.yaml", "kubernetes", "1 MutatingWebhookConfiguration"},
+		{"kubernetes/managed-control-plane-webhooks.yaml", "kubernetes", "1 ValidatingWebhookConfiguration"},
+		{"kubernetes/namespaces-and-pods-injection.yaml", "kubernetes", "12 Namespaces, 7 Pods"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			_, files := collect(t, corpus(t, tc.name))

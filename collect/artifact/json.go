@@ -8,6 +8,8 @@ import (
 	"io"
 	"slices"
 	"strings"
+
+	"github.com/meshdiag/meshdiag/collect/kubefacts"
 )
 
 const (
@@ -26,7 +28,7 @@ const (
 func (in *input) json(data []byte) outcome {
 	first := firstLine(data)
 	oneLine := len(bytes.TrimSpace(data)) == len(first)
-	if !oneLine && first[0] == '{' && json.Valid(first) {
+	if !oneLine && first[0] == '{' && json.Valid(first) && !kubernetesLine(first) {
 		if k := identify(first); k == "" || k == kindLogEntries {
 			return in.log(bytes.NewReader(data)) // a JSON object a line
 		}
@@ -240,6 +242,12 @@ func keyList(keys []string) string {
 		}
 	}
 	return b.String()
+}
+
+// kubernetesLine says whether a line is a Kubernetes object of a kind that is read. The API server's audit log has others.
+func kubernetesLine(line []byte) bool {
+	var h kubeHead
+	return json.Unmarshal(line, &h) == nil && kubefacts.Facts(h.APIVersion, h.Kind) != nil && h.APIVersion != ""
 }
 
 // kubernetesKind gives the kind of a Kubernetes object, "" for what is none.

@@ -237,6 +237,9 @@ func (in *input) document(raw json.RawMessage, where string) (o outcome, ok bool
 	if o, ok := in.recorded(raw); ok {
 		return o, true
 	}
+	if o, ok := in.kubernetesJSON(raw); ok {
+		return o, true
+	}
 	name := identify(raw)
 	if name == "" {
 		return outcome{}, false

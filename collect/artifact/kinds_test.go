@@ -124,7 +124,7 @@ func TestNotRecognised(t *testing.T) {
 		{"empty array", "[]", "not recognised: empty JSON array"},
 		{"JSON numbers", "[\n1, 2]", "not recognised: JSON array of 2"},
 		{"Kubernetes", "apiVersion: v1\nkind: ConfigMap\ndata:\n  static_resources: x\n", "not recognised: Kubernetes ConfigMap"},
-		{"Kubernetes JSON with a node", `{"apiVersion":"v1","kind":"Pod","node":{"metadata":{"TRAFFICDIRECTOR_NETWORK_NAME":"x"}},"admin":{}}`, "not recognised: Kubernetes Pod"},
+		{"Kubernetes JSON with a node", `{"apiVersion":"v1","kind":"Pod","node":{"metadata":{"TRAFFICDIRECTOR_NETWORK_NAME":"x"}},"admin":{}}`, "Kubernetes objects: Pod: has no metadata.name"},
 		{"Prometheus configuration", "global:\n  scrape_interval: 15s\nscrape_configs:\n- job_name: x\n", "not recognised: JSON object with keys global, scrape_configs"},
 		{"another compute list", `{"kind":"compute#urlMapList","items":[{"kind":"compute#urlMap","name":"u"}]}`, "not recognised: JSON object with keys items, kind"},
 		{"a list of several kinds", "[" + rule + "," + vm + "]", "not recognised: JSON array of 2, the first a JSON object with keys IPAddress, IPProtocol, kind, loadBalancingScheme, name, network and 3 more"},

@@ -1,6 +1,7 @@
 package artifact
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"regexp"
@@ -23,7 +24,7 @@ func (m fields) recordedKind() bundle.Kind {
 // recorded reads a document that a recorder wrote. ok is false where it is none.
 func (in *input) recorded(raw json.RawMessage) (o outcome, ok bool) {
 	var m fields
-	if json.Unmarshal(raw, &m) != nil {
+	if !bytes.Contains(raw, []byte(`"meshdiag-`)) || json.Unmarshal(raw, &m) != nil {
 		return outcome{}, false
 	}
 	k := m.recordedKind()

@@ -34,6 +34,9 @@ func (in *input) text(data []byte) outcome {
 	if !looksLikeYAML(data) {
 		return in.log(bytes.NewReader(data))
 	}
+	if o, ok := in.manifestYAML(data); ok {
+		return o
+	}
 	docs, err := yamlDocuments(data)
 	if err != nil {
 		if filled := fillInYAML(data); filled != nil {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"regexp"
 	"strconv"
 
@@ -116,6 +117,17 @@ func (c *converter) node(n *yaml.Node, depth int) error {
 
 func (c *converter) mapping(n *yaml.Node, depth int) error {
 	c.out.WriteByte('{')
+	if err := c.pairs(n, depth, nil); err != nil {
+		return err
+	}
+	c.out.WriteByte('}')
+	return nil
+}
+
+// pairs writes the keys and values of a mapping. own is nil for the mapping itself; what it merges ("<<: *other") is written
+// without the keys that it has of its own, which count more.
+func (c *converter) pairs(n *yaml.Node, depth int, own map[string]bool) error {
+	var merged []*yaml.Node
 	for i := 0; i+1 < len(n.Content); i += 2 {
 		k := n.Content[i]
 		if k.Kind == yaml.AliasNode {
@@ -124,7 +136,14 @@ func (c *converter) mapping(n *yaml.Node, depth int) error {
 		if k.Kind != yaml.ScalarNode {
 			return fmt.Errorf("line %d: a key is no plain value", k.Line)
 		}
-		if i > 0 {
+		if k.ShortTag() == "!!merge" {
+			merged = append(merged, n.Content[i+1])
+			continue
+		}
+		if own[k.Value] {
+			continue
+		}
+		if b := c.out.Bytes(); b[len(b)-1] != '{' {
 			c.out.WriteByte(',')
 		}
 		if err := c.str(k.Value); err != nil {
@@ -135,8 +154,56 @@ func (c *converter) mapping(n *yaml.Node, depth int) error {
 			return err
 		}
 	}
-	c.out.WriteByte('}')
+	if len(merged) == 0 {
+		return nil
+	}
+	keys := maps.Clone(own)
+	if keys == nil {
+		keys = map[string]bool{}
+	}
+	for i := 0; i < len(n.Content); i += 2 {
+		keys[n.Content[i].Value] = true
+	}
+	for _, m := range merged {
+		if err := c.merge(m, depth+1, keys); err != nil {
+			return err
+		}
+	}
 	return nil
+}
+
+// merge writes what a mapping merges: a mapping, or a list of them, of which the first that has a key counts.
+func (c *converter) merge(n *yaml.Node, depth int, own map[string]bool) error {
+	if c.alias > 0 {
+		c.aliased++
+	}
+	if depth > maxDepth || c.aliased > maxAliased {
+		return fmt.Errorf("line %d: merges too much", n.Line)
+	}
+	switch n.Kind {
+	case yaml.AliasNode:
+		if c.alias++; c.alias == 1 {
+			c.line = n.Line
+		}
+		defer func() { c.alias-- }()
+		return c.merge(n.Alias, depth+1, own)
+	case yaml.MappingNode:
+		return c.pairs(n, depth, own)
+	case yaml.SequenceNode:
+		for _, m := range n.Content {
+			if err := c.merge(m, depth+1, own); err != nil {
+				return err
+			}
+			if m.Kind == yaml.AliasNode {
+				m = m.Alias
+			}
+			for i := 0; i < len(m.Content); i += 2 {
+				own[m.Content[i].Value] = true
+			}
+		}
+		return nil
+	}
+	return fmt.Errorf("line %d: what is merged is no mapping", n.Line)
 }
 
 func (c *converter) scalar(n *yaml.Node) error {

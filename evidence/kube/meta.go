@@ -31,6 +31,9 @@ type Meta struct {
 	Origin string `json:"-"`
 }
 
+// Metadata gives the metadata itself: every object of this package has it.
+func (m *Meta) Metadata() *Meta { return m }
+
 // Ref gives "namespace/name", or the name alone of an object that is in no namespace.
 func (m *Meta) Ref() string {
 	name := m.Name

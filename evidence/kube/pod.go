@@ -39,6 +39,19 @@ type Pod struct {
 	Status PodStatus `json:"status,omitzero"`
 	// TemplateOf names the workload that this is the template of: "Deployment shop/checkout"; "" for a pod.
 	TemplateOf string `json:"-"`
+	// Described says that the pod was read from what kubectl describe prints, which tells nothing of hostNetwork (but for the
+	// address of a running pod), security contexts and restart policies, and cuts long annotations.
+	Described bool `json:"-"`
+}
+
+// PodRow is a pod as a row of the table that kubectl get pods prints. It doesn't tell which containers the pod has: 1/2 may be a
+// sidecar that isn't ready, an application that isn't, or a pod of two containers of its own.
+type PodRow struct {
+	Meta                // name, and the namespace where the table has it
+	Ready, Total int    // of the containers, native sidecars included, init containers not
+	Status       string // the column: "Running", "Init:CrashLoopBackOff", "PodInitializing"
+	Restarts     int
+	Node         string // "" where the table has no such column
 }
 
 // PodSpec is what a pod is to run.
