@@ -22,6 +22,7 @@ import (
 	"golang.org/x/oauth2"
 	cloudresourcemanager "google.golang.org/api/cloudresourcemanager/v3"
 	compute "google.golang.org/api/compute/v1"
+	gkehub "google.golang.org/api/gkehub/v1"
 	logging "google.golang.org/api/logging/v2"
 	monitoring "google.golang.org/api/monitoring/v3"
 	networkservices "google.golang.org/api/networkservices/v1"
@@ -88,6 +89,7 @@ type API struct {
 	troubleshooter  func() (*policytroubleshooter.Service, error)
 	logging         func() (*logging.Service, error)
 	monitoring      func() (*monitoring.Service, error)
+	gkeHub          func() (*gkehub.Service, error)
 }
 
 // New prepares to read the APIs; it contacts nobody. The error says what is wrong with the endpoint.
@@ -137,6 +139,7 @@ func New(cfg Config) (*API, error) {
 	a.troubleshooter = client(a, tokens, "policytroubleshooter", "/", policytroubleshooter.NewService)
 	a.logging = client(a, tokens, "logging", "/", logging.NewService)
 	a.monitoring = client(a, tokens, "monitoring", "/", monitoring.NewService)
+	a.gkeHub = client(a, tokens, "gkehub", "/", gkehub.NewService)
 	return a, nil
 }
 
@@ -194,6 +197,8 @@ func (a *API) Collectors() []diagnose.Collector {
 		a.collector("effective-firewalls", evidence.EffectiveFirewalls.Name(),
 			[]evidence.Name{evidence.Instances.Name(), evidence.ForwardingRules.Name(), evidence.EndpointGroups.Name()}, live, a.collectFirewalls),
 		a.collector("api-requests", evidence.APIRequests.Name(), nil, live, a.collectAPIRequests),
+		a.collector("fleet-mesh", evidence.FleetMesh.Name(), nil,
+			func(r diagnose.Request) bool { return r.Target.Project != "" && r.Target.Kubernetes() }, a.collectFleetMesh),
 	}
 	serial := a.collector("serial-port", evidence.SerialPorts.Name(), nil, vm, a.collectSerialPort)
 	if a.cfg.Scanner != nil {

@@ -146,6 +146,9 @@ func TestInstance(t *testing.T) {
 	}
 	ofVM := []string{"gcp/instances", "gcp/proxy-permissions", "gcp/guest-attributes", "gcp/project-metadata", "gcp/serial-port"}
 	for _, c := range newGoogle(t, nil).api(nil).Collectors() {
+		if c.Name == "gcp/fleet-mesh" {
+			continue // of a cluster
+		}
 		if vm := slices.Contains(ofVM, c.Name); c.Applies(onNetwork) == vm {
 			t.Errorf("%s applies to a network: %v", c.Name, !vm)
 		}
