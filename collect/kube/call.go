@@ -1,6 +1,7 @@
 package kube
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -34,11 +35,15 @@ type access struct {
 	sub       string // "log"; "" for the object itself
 	namespace string // "" for all, or for kinds that are in none
 	name      string // of the object; "" for a list
-	role      string // the ClusterRole of deploy/rbac.yaml that allows it
+	role      string // the ClusterRole of deploy/rbac.yaml that allows it; "" is meshdiag-reader
+	url       string // of what is no resource: "/apis"; "" for resources
 }
 
 // kind gives the resource as RBAC and kubectl write it: "pods", "pods/log", "envoyfilters.networking.istio.io".
 func (a access) kind() string {
+	if a.url != "" {
+		return a.url
+	}
 	s := a.resource
 	if a.group != "" {
 		s += "." + a.group
@@ -63,6 +68,9 @@ func (a access) permission() string {
 
 // rule gives the rule of a role that allows it.
 func (a access) rule() string {
+	if a.url != "" {
+		return fmt.Sprintf("nonResourceURLs: [%q, %q], verbs: [%q]", a.url, a.url+"/*", a.verb)
+	}
 	r := a.resource
 	if a.sub != "" {
 		r += "/" + a.sub
@@ -126,7 +134,7 @@ func (c *cluster) get(ctx context.Context, acc access, q url.Values, read func(i
 func (c *cluster) fetch(ctx context.Context, acc access, path string, q url.Values, read func(io.Reader) error) error {
 	delay := c.cfg.RetryDelay
 	for attempt := 1; ; attempt++ {
-		err := c.once(ctx, path, q, read)
+		err := c.once(ctx, request{path: path, query: q}, read)
 		if err == nil {
 			return nil
 		}
@@ -148,8 +156,15 @@ func (c *cluster) fetch(ctx context.Context, acc access, path string, q url.Valu
 	}
 }
 
+// request is a GET, or with a body a POST.
+type request struct {
+	path  string
+	query url.Values
+	body  []byte
+}
+
 // once makes one request.
-func (c *cluster) once(ctx context.Context, path string, q url.Values, read func(io.Reader) error) (err error) {
+func (c *cluster) once(ctx context.Context, r request, read func(io.Reader) error) (err error) {
 	if err := c.limit.Wait(ctx); err != nil {
 		return fmt.Errorf("waiting to ask: %w", err)
 	}
@@ -165,12 +180,18 @@ func (c *cluster) once(ctx context.Context, path string, q url.Values, read func
 		}
 	}()
 	u := *c.base
-	u.Path = strings.TrimRight(u.Path, "/") + "/" + path
-	u.RawPath = ""
-	u.RawQuery = q.Encode()
-	req, err := http.NewRequestWithContext(tctx, http.MethodGet, u.String(), nil)
+	u.Path, u.RawPath = strings.TrimRight(u.Path, "/")+"/"+r.path, ""
+	u.RawQuery = r.query.Encode()
+	method, want := http.MethodGet, http.StatusOK
+	if r.body != nil {
+		method, want = http.MethodPost, http.StatusCreated
+	}
+	req, err := http.NewRequestWithContext(tctx, method, u.String(), bytes.NewReader(r.body))
 	if err != nil {
 		return fmt.Errorf("making the request: %w", err)
+	}
+	if r.body != nil {
+		req.Header.Set("Content-Type", "application/json")
 	}
 	req.Header.Set("Accept", "application/json, */*") // a log is text
 	res, err := c.do(tctx, req)
@@ -179,7 +200,7 @@ func (c *cluster) once(ctx context.Context, path string, q url.Values, read func
 	}
 	defer func() { _ = res.Body.Close() }()
 	code = strconv.Itoa(res.StatusCode)
-	if res.StatusCode != http.StatusOK {
+	if res.StatusCode != want {
 		return newStatusError(res)
 	}
 	if err := read(res.Body); err != nil {

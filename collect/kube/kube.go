@@ -81,13 +81,45 @@ func New(cfg Config) (*API, error) {
 
 // Collectors gives the collectors: one a fact, so that one denial hides nothing else, and only what is needed is asked.
 func (a *API) Collectors() []diagnose.Collector {
-	return []diagnose.Collector{
+	webhooks := []evidence.Name{evidence.MutatingWebhooks.Name(), evidence.ValidatingWebhooks.Name()}
+	logs := evidence.LogMessages.Name()
+	out := []diagnose.Collector{
 		a.collector("namespaces", (*step).namespaces, evidence.Namespaces.Name()),
 		namespaced(a.collector("pods", (*step).pods, evidence.Pods.Name())),
 		namespaced(needing(a.collector("workloads", (*step).workloads, evidence.Workloads.Name()), evidence.ClusterEvents.Name())),
+		namespaced(a.collector("events", (*step).events, evidence.ClusterEvents.Name())),
 		a.collector("mutating-webhooks", (*step).mutating, evidence.MutatingWebhooks.Name()),
 		a.collector("validating-webhooks", (*step).validating, evidence.ValidatingWebhooks.Name()),
+		needing(a.collector("services", (*step).services, evidence.ClusterServices.Name()), webhooks...),
+		needing(a.collector("endpoint-slices", (*step).slices, evidence.EndpointSlices.Name()), webhooks...),
+		needing(a.collector("istiod-pods", (*step).istiodPods, evidence.ControlPlanePods.Name()), webhooks...),
+		needing(a.collector("istiod-deployments", (*step).istiodDeployments, evidence.ControlPlaneWorkloads.Name()), webhooks...),
+		a.collector("cluster-roles", (*step).clusterRoles, evidence.ClusterRoles.Name()),
+		needing(a.collector("config-maps", (*step).configMaps, evidence.ConfigMaps.Name()), evidence.Namespaces.Name()),
+		a.collector("control-plane-revisions", (*step).revisions, evidence.ControlPlaneRevisions.Name()),
+		a.collector("data-plane-controls", (*step).dataPlanes, evidence.DataPlaneControls.Name()),
+		a.collector("envoy-filters", (*step).envoyFilters, evidence.EnvoyFilters.Name()),
+		a.collector("peer-authentications", (*step).peerAuthentications, evidence.PeerAuthentications.Name()),
+		a.collector("destination-rules", (*step).destinationRules, evidence.DestinationRules.Name()),
+		a.collector("authorization-policies", (*step).authorizationPolicies, evidence.AuthorizationPolicies.Name()),
+		needing(a.collector("certificates", (*step).certificates, evidence.ServingCertificates.Name()),
+			append(webhooks, evidence.ClusterServices.Name(), evidence.EndpointSlices.Name())...),
+		namespaced(needing(a.collector("match-conditions", (*step).matchConditions, evidence.MatchConditions.Name()),
+			append(webhooks, evidence.Pods.Name(), evidence.Workloads.Name())...)),
 	}
+	if a.cfg.Scanner != nil {
+		out = append(out,
+			needing(a.collector("messages", (*step).messages, logs), said()...),
+			needing(a.collector("istiod-logs", (*step).istiodLogs, logs), evidence.ControlPlanePods.Name()),
+			namespaced(needing(a.collector("pod-logs", (*step).podLogs, logs), evidence.Pods.Name(), evidence.Workloads.Name())))
+	}
+	if a.cfg.PodExec {
+		c := needing(a.collector("pod-exec", (*step).podExec, execFacts()...), evidence.Pods.Name(), evidence.Workloads.Name())
+		applies := c.Applies
+		c.Applies = func(r diagnose.Request) bool { return (r.Target.Pod != "" || r.Target.Workload != "") && applies(r) }
+		out = append(out, c)
+	}
+	return out
 }
 
 // step is one collector's work: the cluster is the one that the request names.

@@ -203,7 +203,7 @@ func TestWhatGoesWrong(t *testing.T) {
 			s := newServer(t)
 			var n atomic.Int32
 			s.answer = func(w http.ResponseWriter, r *http.Request, a asked) bool {
-				if a.resource != "pods" || (test.times > 0 && n.Add(1) > test.times) {
+				if a.resource != "pods" || a.namespace != "shop" || (test.times > 0 && n.Add(1) > test.times) {
 					return false
 				}
 				test.answer(w, r)
@@ -213,7 +213,7 @@ func TestWhatGoesWrong(t *testing.T) {
 			v, rep := run(t, a, shop, evidence.Pods.Name())
 			asks := 0
 			for _, r := range s.requests() {
-				if r.resource == "pods" {
+				if r.resource == "pods" && r.namespace == "shop" {
 					asks++
 				}
 			}

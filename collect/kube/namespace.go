@@ -58,22 +58,3 @@ func hasReason(err error, code int, reason string) bool {
 	var se *statusError
 	return errors.As(err, &se) && se.code == code && se.status && se.reason == reason
 }
-
-func (s *step) webhooks(ctx context.Context, key evidence.Key[[]evidence.Objects[kube.WebhookConfiguration]], resource, kind string) error {
-	acc := access{what: "the " + kind + "s", verb: "list", group: "admissionregistration.k8s.io", version: "v1", resource: resource}
-	items, err := list(ctx, s.cluster, acc, selectors{}, func(c *kube.WebhookConfiguration) bool {
-		c.Kind = kind // a list's objects don't say
-		tidy(&c.Meta)
-		return true
-	})
-	putObjects(ctx, s, key, acc, items, err)
-	return nil
-}
-
-func (s *step) mutating(ctx context.Context) error {
-	return s.webhooks(ctx, evidence.MutatingWebhooks, "mutatingwebhookconfigurations", "MutatingWebhookConfiguration")
-}
-
-func (s *step) validating(ctx context.Context) error {
-	return s.webhooks(ctx, evidence.ValidatingWebhooks, "validatingwebhookconfigurations", "ValidatingWebhookConfiguration")
-}
