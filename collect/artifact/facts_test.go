@@ -181,8 +181,16 @@ func FuzzRecognise(f *testing.F) {
 		`{"xds_servers":[{"server_uri":"x"}],"node":{"id":"x"}}`, "a: &a [1]\nb: [*a, *a]\n<<: *a\n", `{"configs":[{"@type":"type.googleapis.com/envoy.admin.v3.BootstrapConfigDump","bootstrap":{"node":{}}}]}`,
 		"{\"a\":1}\n{\"b\":2}\n", "[2024-05-01 10:11:12.345][1][info] x\n", `{"error":{"code":403,"message":"m"}}`, "\xff\xfe{\x00}\x00", "\x1f\x8b\x08", `{"port": ${PORT}, "a": {{x}}}`,
 		`[{"logName":"l","timestamp":7}]`, "*nat\n:OUTPUT ACCEPT [0:0]\n-A OUTPUT -p tcp -j REDIRECT --to-ports 15001\nCOMMIT\n", "table ip nat {\n}\n",
-		"Cannot initialize: Permission denied (you must be root)\n", "---\n---\na: b\n--- \n- c\n", "{a: b, node: {}}"} {
+		"Cannot initialize: Permission denied (you must be root)\n", "---\n---\na: b\n--- \n- c\n", "{a: b, node: {}}",
+		podYAML + "---\n" + podYAML, "[" + podJSON + "]", "apiVersion: v1\nkind: List\nitems:\n- " + strings.ReplaceAll(podYAML, "\n", "\n  ") + "\n", "apiVersion: v1\nkind: Pod\nmetadata: {name: a}\n" + bomb(),
+		"apiVersion: v1\nkind: Pod\nmetadata:\n  <<: [{name: a}, {name: b}]\n", "{{- if .Values.x }}\napiVersion: v1\nkind: Pod\n", eventEntry,
+		"NAME   READY   STATUS    RESTARTS     AGE   LABELS\na-1    1/1     Running   3 (2m ago)   5m    app=a,b=c\n",
+		"LAST SEEN   TYPE      REASON         OBJECT                   MESSAGE\n8s          Warning   FailedCreate   replicaset/checkout-5d   Error creating: x\nand more\n",
+		`[{"proxy":"a-1.shop","istio_version":"1.10-dev","statuses":{"CDS":{"nonce_sent":"1"}}}]`} {
 		f.Add([]byte(s))
+	}
+	for _, name := range []string{"describe-pod.txt", "describe-replicaset.txt", "describe-webhook.txt", "session.txt"} {
+		f.Add(printed(f, name).Data)
 	}
 	r := reader(f)
 	f.Fuzz(func(t *testing.T, data []byte) {

@@ -240,6 +240,9 @@ func (in *input) document(raw json.RawMessage, where string) (o outcome, ok bool
 	if o, ok := in.kubernetesJSON(raw); ok {
 		return o, true
 	}
+	if o, ok := in.syncz(raw); ok {
+		return o, true
+	}
 	name := identify(raw)
 	if name == "" {
 		return outcome{}, false

@@ -37,6 +37,11 @@ type kubeFile struct {
 	problems []string       // what can't be used, and why
 	failed   []evidence.Name
 	empty    []string // lists without items
+
+	syncs   []evidence.ProxySync
+	rows    int      // of tables
+	badRows int      // rows that can't be read
+	ages    []string // of the table's events
 }
 
 // kubeHead is what tells the kind of an object.
@@ -175,6 +180,9 @@ func (m *kubeFile) problem(where, kind string, err error) {
 // done records what was gathered. ok is false where nothing was: the file may be something else.
 func (m *kubeFile) done() (o outcome, ok bool) {
 	counts := m.objects.Counts()
+	if len(m.syncs) > 0 {
+		counts = append(counts, kubefacts.Count{Kind: "proxy's state in istiod", N: len(m.syncs)})
+	}
 	switch {
 	case len(counts) == 0 && len(m.problems) == 0 && len(m.empty) > 0 && len(m.others) == 0:
 		// It proves nothing: of which namespace it is the list doesn't say.
@@ -184,6 +192,7 @@ func (m *kubeFile) done() (o outcome, ok bool) {
 	}
 	src := m.in.source(evidence.FromAPI, "")
 	m.objects.Put(m.in.set, src)
+	m.putSyncs(src)
 	note := countKinds(counts)
 	if len(counts) > 0 {
 		note += m.in.scanMessages(m.objects.Messages())
@@ -194,6 +203,9 @@ func (m *kubeFile) done() (o outcome, ok bool) {
 			break
 		}
 		note = andThen(note, p)
+	}
+	if m.badRows > 0 {
+		note = andThen(note, plural(m.badRows, "row isn't readable", "rows aren't readable"))
 	}
 	if len(m.others) > 0 {
 		note = andThen(note, "not used: "+otherKinds(m.others))
@@ -226,6 +238,8 @@ func kindPlural(kind string) string {
 	switch {
 	case kind == "row of a pod":
 		return "rows of pods"
+	case strings.HasPrefix(kind, "proxy's"):
+		return "proxies' states in istiod"
 	case kind == "Endpoints" || kind == "":
 		return kind
 	case strings.HasSuffix(kind, "cy"):

@@ -9,8 +9,11 @@ import (
 	"io"
 	"regexp"
 	"slices"
+	"time"
 
+	"github.com/meshdiag/meshdiag/collect/kubefacts"
 	"github.com/meshdiag/meshdiag/evidence"
+	"github.com/meshdiag/meshdiag/evidence/kube"
 )
 
 // The kinds of files that are read for their messages.
@@ -29,6 +32,9 @@ func (in *input) text(data []byte) outcome {
 		return o
 	}
 	if o, ok := in.sidecarEnv(data); ok {
+		return o
+	}
+	if o, ok := in.kubectlText(data); ok {
 		return o
 	}
 	if !looksLikeYAML(data) {
@@ -180,16 +186,25 @@ func (in *input) apiError(raw json.RawMessage) outcome {
 	return o
 }
 
-// logEntries reads entries of Cloud Logging, which gcloud prints newest first, in the order of their times.
+// logEntries reads entries of Cloud Logging, which gcloud prints newest first, in the order of their times. Entries that are
+// events of a Kubernetes cluster are kept as such.
 func (in *input) logEntries(entries []json.RawMessage) outcome {
 	type line struct{ time, text string }
 	lines := make([]line, 0, len(entries))
-	for _, e := range entries {
+	m := &kubeFile{in: in, others: map[string]int{}}
+	for i, e := range entries {
 		var at struct {
-			Timestamp string `json:"timestamp"`
+			Timestamp string          `json:"timestamp"`
+			Payload   json.RawMessage `json:"jsonPayload"`
 		}
 		// An entry whose timestamp isn't a string has none for us.
 		_ = json.Unmarshal(e, &at)
+		when, _ := time.Parse(time.RFC3339Nano, at.Timestamp)
+		if event, ok := kubefacts.LoggedEvent(at.Payload, when); ok {
+			event.Origin = fmt.Sprintf("%s, entry %d", in.name, i+1)
+			m.objects.Events = append(m.objects.Events, event)
+			continue
+		}
 		var b bytes.Buffer
 		if json.Compact(&b, e) != nil || b.Len() < 2 {
 			continue // they were parsed before, so they do compact
@@ -208,7 +223,19 @@ func (in *input) logEntries(entries []json.RawMessage) outcome {
 	for _, l := range lines {
 		all.WriteString(l.text)
 	}
-	return in.log(&all)
+	m.objects.Events = kubefacts.Latest(m.objects.Events)
+	slices.SortStableFunc(m.objects.Events, func(a, b kube.Event) int { return a.Last.Compare(b.Last) })
+	events, ok := m.done()
+	switch {
+	case !ok:
+		return in.log(&all)
+	case len(lines) == 0:
+		events.kind = kindLog
+		return events
+	}
+	o := in.log(&all)
+	o.note += "; " + events.note
+	return o
 }
 
 // logLike says whether a JSON object is a structured log line: it has a message, and a level or a time.
