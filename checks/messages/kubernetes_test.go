@@ -12,7 +12,7 @@ import (
 func TestKubernetesSignatures(t *testing.T) {
 	checkstest.Signatures(t, []diagnose.Signature{
 		messages.ProxyNotReady,
-		messages.WebhookCallFailed, messages.WebhookDenied,
+		messages.WebhookCallFailed, messages.WebhookDenied, messages.WebhookPatchUnusable,
 		messages.TLSRejectedByClient, messages.ValidationNotSwitched, messages.ValidationSwitched, messages.WebhookPatchFailed,
 		messages.WebhookUpdateConflict, messages.PodInjectionFailed,
 		messages.ConnectionRefused, messages.ProbeFailed, messages.ProxyWaitFailed, messages.InterceptionSetupFailed,
@@ -44,6 +44,11 @@ func TestWebhookReasons(t *testing.T) {
 		`an error on the server ("unknown") has prevented the request from succeeding`,
 		`Timeout: request did not complete within requested timeout 30s`,
 		`the server could not find the requested resource`,
+		`http: server gave HTTP response to HTTPS client`,
+		`tls: failed to verify certificate: x509: certificate relies on legacy Common Name field, use SANs instead`,
+		`received invalid webhook response: webhook response was absent`,
+		`received invalid webhook response: expected response.uid="7d6dcb43-f93a", got ""`,
+		`received invalid webhook response: webhook returned response.patch but not response.patchType`,
 	}
 	const url = "https://istiod.istio-system.svc:443/inject?timeout=10s"
 	for _, reason := range reasons {
@@ -116,6 +121,12 @@ func TestKubernetesFields(t *testing.T) {
 			map[string]string{"webhook": "x.istio.io", "reason": "could not get REST client: unable to load root certificates: unable to parse bytes as PEM block"}},
 		{"denied", messages.WebhookDenied, `admission webhook \"rev.validation.istio.io\" denied the request: configuration is invalid: x`,
 			map[string]string{"webhook": "rev.validation.istio.io", "reason": "configuration is invalid: x"}},
+		{"denied without a reason", messages.WebhookDenied, `admission webhook "x.istio.io" denied the request without explanation`, map[string]string{"webhook": "x.istio.io"}},
+		{"an answer without a call", messages.WebhookCallFailed, `failed calling webhook "x.istio.io": received invalid webhook response: expected response.uid="7d6d", got "1"`,
+			map[string]string{"webhook": "x.istio.io", "reason": `received invalid webhook response: expected response.uid="7d6d", got "1"`}},
+		{"a patch that doesn't fit", messages.WebhookPatchUnusable, `Internal error occurred: replace operation does not apply: doc is missing path: /spec/none/0: missing value`,
+			map[string]string{"operation": "replace", "reason": "doc is missing path: /spec/none/0: missing value"}},
+		{"kubectl's own patch", messages.WebhookPatchUnusable, `error: replace operation does not apply: doc is missing path`, nil},
 		{"another denial", messages.WebhookDenied, "the server denied the request", nil},
 
 		{"handshake broken off by a scan", messages.TLSRejectedByClient, "http: TLS handshake error from 10.0.0.1:4433: EOF", nil},

@@ -59,8 +59,23 @@ var (
 			`admission webhook "validation.istio.io" denied the request without explanation`,
 		},
 	}
+	// WebhookPatchUnusable is the API server's word that it could not apply what a mutating webhook wants changed; it doesn't say
+	// which webhook that was. Where several change the same pod, one may have taken away what another one's patch rests on.
+	//
+	// Fields: operation (of the JSON patch: "replace"), reason (as printed).
+	// https://github.com/evanphx/json-patch/blob/master/v5/patch.go
+	WebhookPatchUnusable = diagnose.Signature{
+		ID:      "webhook-patch-unusable",
+		Anchors: []string{" operation does not apply: "},
+		Pattern: `Internal error occurred: (?:jsonpatch )?(?P<operation>add|remove|replace|move|copy|test) operation does not apply: (?P<reason>(?:path: \\*"[^"\\\n]*\\*"|[^"\\\n])*)`,
+		Meaning: "what a mutating webhook wants changed does not fit the object",
+		Examples: []string{
+			`Error creating: Internal error occurred: replace operation does not apply: doc is missing path: /spec/initContainers/0: missing value`,
+			`Error from server (InternalError): Internal error occurred: add operation does not apply: doc is missing path: "/metadata/labels/istio.io~1rev": missing value`,
+		},
+	}
 )
 
 // reason matches an error up to its end, in a line that may quote the error as a whole: it holds quotes only after the
 // words that name something, and in pairs.
-const reason = `(?:(?:services?|service type|endpoints|certificate|because of|name|resource|host|lookup) \\*"[^"\\\n]*\\*"|server \(\\*"[^"\\\n]*\\*"\)|\w'\w|[^"'\\\n])*`
+const reason = `(?:(?:services?|service type|endpoints|certificate|because of|name|resource|host|lookup) \\*"[^"\\\n]*\\*"|server \(\\*"[^"\\\n]*\\*"\)|(?:response\.uid=|, got )\\*"[^"\\\n]*\\*"|\w'\w|[^"'\\\n])*`
