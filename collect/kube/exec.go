@@ -11,7 +11,6 @@ import (
 	"strings"
 	"time"
 
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/client-go/tools/remotecommand"
 	"k8s.io/streaming/pkg/httpstream"
 
@@ -123,15 +122,13 @@ func (c *cluster) exec(ctx context.Context, acc access, command []string) ([]byt
 	}
 	out, complaint := &bounded{limit: maxExecOutput}, &bounded{limit: maxExecError, cut: true}
 	err = either.StreamWithContext(ctx, remotecommand.StreamOptions{Stdout: out, Stderr: complaint})
-	var api apierrors.APIStatus
 	switch {
 	case out.full:
 		return nil, fmt.Errorf("reading %s: %s prints more than %d MiB", acc.what, strings.Join(command, " "), maxExecOutput>>20)
 	case err == nil:
 		return out.Bytes(), nil
-	case errors.As(err, &api):
-		st := api.Status()
-		return nil, c.explain(acc, &statusError{code: int(st.Code), status: true, reason: string(st.Reason), message: line(st.Message)})
+	case forbiddenUser.MatchString(err.Error()): // of a refusal its text alone is left
+		return nil, c.explain(acc, &statusError{code: http.StatusForbidden, status: true, reason: "Forbidden", message: line(err.Error())})
 	}
 	said := line(complaint.String())
 	if said != "" {

@@ -104,13 +104,16 @@ var errNoList = errors.New("the answer is no list of the Kubernetes API")
 // readPage reads a list object by object: a page is never held as a whole.
 func readPage[T any](r io.Reader, keep func(*T) bool) (page[T], error) {
 	var p page[T]
-	limited := &io.LimitedReader{R: r, N: maxPageBytes}
-	err := p.read(json.NewDecoder(limited), keep)
+	whole := &io.LimitedReader{R: r, N: maxPageBytes}
+	one := &io.LimitedReader{R: whole, N: maxObjectBytes}
+	err := p.read(json.NewDecoder(one), one, keep)
 	var syntax *json.SyntaxError
 	switch {
 	case err == nil:
-	case limited.N <= 0:
+	case whole.N <= 0:
 		err = fmt.Errorf("the answer is larger than %d MiB", maxPageBytes>>20)
+	case one.N <= 0:
+		err = fmt.Errorf("an object of it is larger than %d MiB", maxObjectBytes>>20)
 	case errors.As(err, &syntax):
 		err = fmt.Errorf("%w: %w", errNoList, err)
 	case errors.Is(err, io.EOF):
@@ -119,7 +122,7 @@ func readPage[T any](r io.Reader, keep func(*T) bool) (page[T], error) {
 	return p, err
 }
 
-func (p *page[T]) read(dec *json.Decoder, keep func(*T) bool) error {
+func (p *page[T]) read(dec *json.Decoder, one *io.LimitedReader, keep func(*T) bool) error {
 	t, err := dec.Token()
 	if err != nil {
 		return err
@@ -141,7 +144,7 @@ func (p *page[T]) read(dec *json.Decoder, keep func(*T) bool) error {
 			err = dec.Decode(&p.meta)
 		case "items":
 			items = true
-			err = p.readItems(dec, keep)
+			err = p.readItems(dec, one, keep)
 		default:
 			var skipped json.RawMessage
 			err = dec.Decode(&skipped)
@@ -159,7 +162,7 @@ func (p *page[T]) read(dec *json.Decoder, keep func(*T) bool) error {
 	return nil
 }
 
-func (p *page[T]) readItems(dec *json.Decoder, keep func(*T) bool) error {
+func (p *page[T]) readItems(dec *json.Decoder, one *io.LimitedReader, keep func(*T) bool) error {
 	t, err := dec.Token()
 	if err != nil {
 		return err
@@ -170,7 +173,7 @@ func (p *page[T]) readItems(dec *json.Decoder, keep func(*T) bool) error {
 	if t != json.Delim('[') {
 		return errNoList
 	}
-	for dec.More() {
+	for one.N = maxObjectBytes; dec.More(); one.N = maxObjectBytes {
 		var item T
 		err := dec.Decode(&item)
 		p.seen++

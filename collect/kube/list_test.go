@@ -197,7 +197,7 @@ func TestWhatGoesWrong(t *testing.T) {
 					return
 				}
 			}
-		}, want: "larger than 64 MiB", asks: 1},
+		}, want: "an object of it is larger than 4 MiB", asks: 1},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			s := newServer(t)

@@ -68,6 +68,7 @@ type apiServer struct {
 	answer func(http.ResponseWriter, *http.Request, asked) bool
 
 	mu      sync.Mutex
+	reviews bool                        // what it answers to a SelfSubjectAccessReview
 	objects map[string][]map[string]any // by "group/version/resource"
 	logs    map[string]string           // by "namespace/pod/container"
 	pageOf  int                         // objects a page; 0 for as many as are asked for
@@ -79,7 +80,7 @@ func newServer(t *testing.T) *apiServer {
 	s := &apiServer{objects: map[string][]map[string]any{}, logs: map[string]string{}}
 	s.serve("/v1/namespaces", "/v1/pods", "/v1/events", "/v1/services", "/v1/configmaps", "/v1/secrets",
 		"apps/v1/deployments", "apps/v1/replicasets", "apps/v1/statefulsets", "apps/v1/daemonsets", "batch/v1/jobs", "batch/v1/cronjobs",
-		"discovery.k8s.io/v1/endpointslices", "rbac.authorization.k8s.io/v1/clusterroles",
+		"authorization.k8s.io/v1/selfsubjectaccessreviews", "discovery.k8s.io/v1/endpointslices", "rbac.authorization.k8s.io/v1/clusterroles",
 		"admissionregistration.k8s.io/v1/mutatingwebhookconfigurations", "admissionregistration.k8s.io/v1/validatingwebhookconfigurations")
 	s.Server = httptest.NewUnstartedServer(s)
 	s.Config.ErrorLog = log.New(io.Discard, "", 0) // connections that are cut are the point
@@ -165,6 +166,10 @@ func (s *apiServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.discover(w, a.path)
 	case !known:
 		http.Error(w, "404 page not found", http.StatusNotFound)
+	case a.resource == "selfsubjectaccessreviews":
+		writeJSON(w, http.StatusCreated, map[string]any{"kind": "SelfSubjectAccessReview", "status": map[string]any{"allowed": s.reviews}})
+	case a.resource == "pods/exec":
+		status(w, http.StatusForbidden, "Forbidden", `pods "checkout" is forbidden: User "eve" cannot `+a.verb+` resource "pods/exec"`)
 	case a.resource == "pods/log":
 		text, ok := s.logs[a.namespace+"/"+a.name+"/"+a.query.Get("container")]
 		if !ok {
