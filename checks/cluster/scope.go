@@ -43,9 +43,19 @@ func Pods(req diagnose.Request, v *evidence.View) ([]kube.Pod, error) {
 	t := req.Target
 	sets := replicaSets(t, evidence.All(workloads))
 	var out []kube.Pod
+	seen := map[string]bool{}
 	for _, p := range evidence.All(batches) {
+		if p.Namespace == "" {
+			p.Namespace = t.Namespace // a manifest without one goes where it is applied to
+		}
+		if ref := p.Ref(); p.Name != "" && len(batches) > 1 {
+			if seen[ref] {
+				continue // the live one came first
+			}
+			seen[ref] = true
+		}
 		switch {
-		case t.Namespace != "" && p.Namespace != t.Namespace && p.Namespace != "":
+		case t.Namespace != "" && p.Namespace != t.Namespace:
 		case t.Namespace == "" && System(p.Namespace):
 		case t.Pod != "":
 			if p.Name == t.Pod {
@@ -88,8 +98,11 @@ func Workloads(req diagnose.Request, v *evidence.View) ([]kube.Workload, error) 
 	sets := replicaSets(t, all)
 	var out []kube.Workload
 	for _, w := range all {
+		if w.Namespace == "" {
+			w.Namespace = t.Namespace
+		}
 		switch {
-		case t.Namespace != "" && w.Namespace != t.Namespace && w.Namespace != "":
+		case t.Namespace != "" && w.Namespace != t.Namespace:
 		case t.Namespace == "" && System(w.Namespace):
 		case t.Workload != "" && w.Kind+"/"+w.Name != t.Workload && !slices.Contains(sets, w.Kind+"/"+w.Name):
 		case t.Pod != "" && !makes(w, t.Pod):
@@ -131,8 +144,12 @@ func makes(w kube.Workload, pod string) bool {
 	return strings.Count(rest, "-") <= 1
 }
 
-// Maker gives what people call the maker of a pod, as "Kind/name": of a Deployment's pod the Deployment. "" for a pod of its own.
+// Maker gives what people call the maker of a pod, as "Kind/name": of a Deployment's pod the Deployment, of a template the workload
+// that it is of. "" for a pod of its own.
 func Maker(p *kube.Pod) string {
+	if kind, ref, ok := strings.Cut(p.TemplateOf, " "); ok {
+		return kind + "/" + ref[strings.LastIndex(ref, "/")+1:]
+	}
 	o := p.Controller()
 	if o == nil {
 		return ""
@@ -219,20 +236,14 @@ func NamespaceKey(req diagnose.Request, namespace string) string {
 	return "namespaces/" + namespace + "/"
 }
 
-// Params gives the parameters for remedies that the group tells: namespace, pod, workload (as kubectl takes it: "deployment/checkout"),
-// and pod_selector of one pod.
+// Params gives the parameters for remedies that the group tells: namespace, pod, and workload (as kubectl takes it:
+// "deployment/checkout").
 func (g Group) Params() map[string]string {
 	p := map[string]string{"namespace": g.Namespace, "pod": g.Pods[0].Name}
-	maker := g.Maker
-	if of := g.Pods[0].TemplateOf; of != "" {
-		kind, ref, _ := strings.Cut(of, " ")
-		_, name, found := strings.Cut(ref, "/")
-		if !found {
-			name = ref
-		}
-		maker, p["pod"] = kind+"/"+name, ""
+	if g.Pods[0].TemplateOf != "" {
+		p["pod"] = ""
 	}
-	if kind, name, ok := strings.Cut(maker, "/"); ok {
+	if kind, name, ok := strings.Cut(g.Maker, "/"); ok {
 		p["workload"] = strings.ToLower(kind) + "/" + name
 	}
 	return p
