@@ -15,7 +15,7 @@ import (
 	"github.com/meshdiag/meshdiag/internal/kubetest"
 )
 
-var cluster2 kubetest.Shared
+var realKube kubetest.Shared
 
 func pemOf(der []byte) []byte {
 	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})

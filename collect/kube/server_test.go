@@ -27,7 +27,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	code := cluster2.Main(m)
+	code := realKube.Main(m)
 	if code == 0 {
 		if err := goleak.Find(); err != nil {
 			fmt.Fprintln(os.Stderr, err)
