@@ -1,6 +1,8 @@
 package backend
 
 import (
+	"fmt"
+	"net/netip"
 	"testing"
 
 	"github.com/meshdiag/meshdiag/checks/checkstest"
@@ -19,6 +21,29 @@ func firewalls(network string, rules ...evidence.FirewallRule) func(*evidence.Se
 	src := api
 	src.Detail = "compute.networks.getEffectiveFirewalls"
 	return putFrom(evidence.EffectiveFirewalls, []evidence.FirewallSet{{Network: network, Rules: rules, Source: src}}, src)
+}
+
+// rule makes an ingress rule of a VPC for all of TCP.
+func rule(action string, priority int, ranges ...string) evidence.FirewallRule {
+	r := evidence.FirewallRule{
+		Name: fmt.Sprintf("%s-%d", action, priority), Priority: priority, Direction: "INGRESS", Action: action, Level: 9,
+		Protocols: []evidence.ProtocolPorts{{Protocol: "tcp"}},
+	}
+	for _, s := range ranges {
+		r.Ranges = append(r.Ranges, netip.MustParsePrefix(s))
+	}
+	return r
+}
+
+// policy makes it a rule of a policy.
+func policy(name string, level int, r evidence.FirewallRule) evidence.FirewallRule {
+	r.Policy, r.Level = name, level
+	return r
+}
+
+func with(r evidence.FirewallRule, change func(*evidence.FirewallRule)) evidence.FirewallRule {
+	change(&r)
+	return r
 }
 
 func TestHealthCheckBlocked(t *testing.T) {

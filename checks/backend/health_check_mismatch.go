@@ -122,7 +122,7 @@ func servingPorts(s service, groups []evidence.EndpointGroup) []int {
 	}
 	for _, b := range s.def.Backends {
 		for _, g := range groups {
-			if same(g.URL, b.Group) {
+			if evidence.SameResource(g.URL, b.Group) {
 				out = append(out, g.Ports...)
 			}
 		}

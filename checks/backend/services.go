@@ -77,8 +77,8 @@ func (s service) failsOpen() bool {
 // Groups that proxies check themselves are never told.
 func (s service) covered(groups []evidence.EndpointGroup) bool {
 	for _, b := range s.def.Backends {
-		told := slices.ContainsFunc(s.endpoints, func(e evidence.EndpointHealth) bool { return same(e.Group, b.Group) })
-		empty := slices.ContainsFunc(groups, func(g evidence.EndpointGroup) bool { return same(g.URL, b.Group) && g.Endpoints == 0 })
+		told := slices.ContainsFunc(s.endpoints, func(e evidence.EndpointHealth) bool { return evidence.SameResource(e.Group, b.Group) })
+		empty := slices.ContainsFunc(groups, func(g evidence.EndpointGroup) bool { return evidence.SameResource(g.URL, b.Group) && g.Endpoints == 0 })
 		if !told && !empty {
 			return false
 		}
@@ -150,7 +150,7 @@ func meshServices(health []evidence.EndpointHealth, defs []evidence.BackendServi
 			at[id] = i
 			out = append(out, service{name: name, file: cmp.Or(e.Source.Detail, "the answer"), def: def, defined: ok})
 		}
-		place := fmt.Sprintf("%s\n%s\n%s\n%d\n%s", id, path(e.Group), e.Address, e.Port, e.Instance)
+		place := fmt.Sprintf("%s\n%s\n%s\n%d\n%s", id, evidence.ResourcePath(e.Group), e.Address, e.Port, e.Instance)
 		if j, again := seen[place]; again {
 			if old := &out[i].endpoints[j]; e.State == healthy || old.State == "" {
 				old.State = e.State // a probe that came through shows that it can
@@ -175,7 +175,7 @@ func definition(e evidence.EndpointHealth, defs []evidence.BackendService) (evid
 		switch {
 		case e.Service != "" && e.Service == d.Name:
 			return d, true
-		case e.Service == "" && e.Group != "" && slices.ContainsFunc(d.Backends, func(b evidence.Backend) bool { return same(b.Group, e.Group) }):
+		case e.Service == "" && e.Group != "" && slices.ContainsFunc(d.Backends, func(b evidence.Backend) bool { return evidence.SameResource(b.Group, e.Group) }):
 			found = append(found, d)
 		}
 	}
@@ -185,20 +185,9 @@ func definition(e evidence.EndpointHealth, defs []evidence.BackendService) (evid
 	return evidence.BackendService{}, false
 }
 
-// path gives a URL's part from its project on: the same resource is named by several hosts and API versions.
-func path(url string) string {
-	if i := strings.Index(url, "projects/"); i >= 0 {
-		return url[i:]
-	}
-	return url
-}
-
-// same says whether two URLs name one resource.
-func same(a, b string) bool { return a != "" && path(a) == path(b) }
-
 // project gives the project that a resource's URL names.
 func project(url string) string {
-	rest, ok := strings.CutPrefix(path(url), "projects/")
+	rest, ok := strings.CutPrefix(evidence.ResourcePath(url), "projects/")
 	if !ok {
 		return ""
 	}
