@@ -80,7 +80,7 @@ func trafficLoopsToProxy(_ diagnose.Request, v *evidence.View) ([]diagnose.Cause
 			continue
 		}
 		if len(h.Users) == 0 {
-			open = cmp.Or(open, procErr, diagnose.Skip("no Envoy is among the processes, and nothing tells its user"))
+			open = cmp.Or(open, h.NoProxy(), procErr, diagnose.Skip("no Envoy is among the processes, and nothing tells its user"))
 			continue
 		}
 		var found []diagnose.Cause

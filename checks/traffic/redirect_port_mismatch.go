@@ -57,6 +57,9 @@ func redirectPortMismatch(req diagnose.Request, v *evidence.View) ([]diagnose.Ca
 		if h.Key != "" {
 			return nil, diagnose.Skip("the rules of several hosts were given, and nothing tells which sockets are whose")
 		}
+		if err := h.NoProxy(); len(h.Users) == 0 && err != nil {
+			return nil, err
+		}
 		if len(h.Users) == 0 && slices.ContainsFunc(procs, func(p evidence.ProcessList) bool { return p.Whole }) {
 			return nil, diagnose.Skip("no Envoy runs on the host")
 		}
@@ -77,7 +80,7 @@ func redirectPortMismatch(req diagnose.Request, v *evidence.View) ([]diagnose.Ca
 type landing struct {
 	direction netfilter.Direction
 	asked     netfilter.Packet
-	result    netfilter.Result
+	excerpt   string
 	to        netip.AddrPort
 	sure      bool
 	tproxy    bool
@@ -86,30 +89,36 @@ type landing struct {
 // landings gives where the rules take what is sent, and what comes in: each port once. The error is an
 // *evidence.Missing: why the rules can't tell of some.
 func landings(req diagnose.Request, h hostrules.Host) (out []landing, unsure error) {
-	ask := func(d netfilter.Direction, p netfilter.Packet) {
-		r := h.Set.Evaluate(h.Kernel, d, p)
-		o, sure, err := h.Settle(r)
+	add := func(d netfilter.Direction, a hostrules.Arrival, err error) {
 		if err != nil {
 			unsure = err
 			return
 		}
-		if !hostrules.Intercepted(d, p, o) ||
+		o := a.Outcome
+		if !hostrules.Intercepted(d, a.Packet, o) ||
 			slices.ContainsFunc(out, func(l landing) bool { return l.direction == d && l.to.Port() == o.To.Port() }) {
 			return
 		}
-		out = append(out, landing{d, p, r, o.To, sure, o.Verdict == netfilter.Tproxied})
+		out = append(out, landing{d, a.Packet, a.Excerpt(), o.To, a.Sure, o.Verdict == netfilter.Tproxied})
+	}
+	send := func(to netip.AddrPort) {
+		p := h.Out(to, hostrules.AnyUser, hostrules.AnyUser)
+		r := h.Set.Evaluate(h.Kernel, netfilter.Outbound, p)
+		o, sure, err := h.Settle(r)
+		add(netfilter.Outbound, hostrules.Arrival{Packet: p, Result: r, Outcome: o, Sure: sure}, err)
 	}
 	const http = 80
 	if to, err := hostrules.Destination(req.Target.Destination, "", nil); err == nil && req.Target.Destination != "" {
-		ask(netfilter.Outbound, h.Out(to, hostrules.AnyUser, hostrules.AnyUser))
+		send(to)
 	} else {
 		list, _ := ranges(h, netfilter.IPv4, http)
 		for _, p := range list[:min(len(list), 4)] { // all are by the same rule, as a rule
-			ask(netfilter.Outbound, h.Out(netip.AddrPortFrom(p.Addr(), http), hostrules.AnyUser, hostrules.AnyUser))
+			send(netip.AddrPortFrom(p.Addr(), http))
 		}
 	}
 	const anyPort = 8080 // one of those that sets of rules for any port take
-	ask(netfilter.Inbound, h.In(cmp.Or(req.Target.ServingPort, anyPort)))
+	a, err := h.Arrive(cmp.Or(req.Target.ServingPort, anyPort), h.Set.Evaluate)
+	add(netfilter.Inbound, a, err)
 	return out, unsure
 }
 
@@ -221,7 +230,7 @@ func refused(h hostrules.Host, l landing, sockets, dump []listener) (diagnose.Ca
 	default:
 		summary = fmt.Sprintf("%s is taken to port %s, on which nothing listens; the proxy has %s.", what, port, ports(by))
 	}
-	c := cause(h, summary, confidence, params, hostrules.Excerpt(l.result))
+	c := cause(h, summary, confidence, params, l.excerpt)
 	c.Evidence = append(c.Evidence, diagnose.Exhibit{Fact: fact, Excerpt: "listening: " + everything(by)})
 	return c, true
 }

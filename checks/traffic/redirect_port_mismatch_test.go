@@ -43,6 +43,7 @@ func TestRedirectPortMismatch(t *testing.T) {
 		{Name: "TPROXY, but for one interface", Request: files, Put: all(rules(corpus(t, "istio-tproxy.txt")), running(1337), listening(at("0.0.0.0", 15006, "envoy"), at("127.0.0.1", 15001, "envoy"))), Outcome: diagnose.OutcomeInconclusive, Reason: "not-istio-nic"},
 		{Name: "the dump's listeners fit", Request: files, Put: all(rules(agent), whole("15001"))},
 		{Name: "no Envoy runs", Request: files, Put: all(rules(agent), put(evidence.Processes, []evidence.ProcessList{{Whole: true, Source: fromFile}}), listening(ssh)), Outcome: diagnose.OutcomeSkipped, Reason: "no Envoy runs"},
+		{Name: "Envoy in a container", Request: files, Put: all(rules(agent), put(evidence.Processes, []evidence.ProcessList{{Whole: true, Network: 1, Source: fromFile, List: []evidence.Process{{PID: 9, UID: 101, Command: "envoy", Network: 2}}}}), listening(ssh)), Outcome: diagnose.OutcomeSkipped, Reason: "network of its own"},
 		{Name: "nothing is redirected", Request: files, Put: all(rules(emptyNAT, docker), running(997), listening(ssh)), Outcome: diagnose.OutcomeSkipped, Reason: "take nothing"},
 		{Name: "sockets in part", Request: files, Put: all(rules(agent), put(evidence.Sockets, []evidence.SocketList{{Source: fromFile}})), Outcome: diagnose.OutcomeInconclusive},
 		{Name: "sockets failed", Request: files, Put: all(rules(agent), late(evidence.Sockets.Name())), Outcome: diagnose.OutcomeInconclusive},

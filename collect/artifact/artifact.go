@@ -159,6 +159,8 @@ type input struct {
 	name   string
 	set    *evidence.Set
 	now    time.Time
+	// recording is the name of the bundle that the file is from, "" for none.
+	recording string
 	// baseline says that the file is of a proxy that works: nothing in it is evidence of a fault.
 	baseline bool
 	loose    *looseRules
@@ -170,7 +172,7 @@ func (in *input) source(v evidence.Vantage, where string) evidence.Source {
 	if where != "" {
 		detail += " " + where
 	}
-	return evidence.Source{Collector: collectorName, Detail: detail, Vantage: v, Time: in.now, Pasted: true}
+	return evidence.Source{Collector: collectorName, Detail: detail, Vantage: v, Time: in.now, Pasted: true, Recording: in.recording}
 }
 
 // outcome is what became of a file, or of one document in it.
