@@ -53,7 +53,8 @@ func mandatory(req Request) []evidence.Name {
 // report puts findings, results and observations together.
 func (e *Engine) report(req Request, set *evidence.Set, found []Finding, results map[CheckID]Result) *Report {
 	rep := &Report{Target: req.Target, Observations: set.Observations()}
-	rep.Causes = e.fold(merge(found), results)
+	w := newWorld(req, set)
+	rep.Causes = e.fold(e.join(found, w), w, results)
 	e.rank(rep.Causes, req.Symptom)
 	for _, r := range results {
 		rep.Results = append(rep.Results, r)
@@ -163,84 +164,6 @@ func notes(set *evidence.Set) []string {
 		}
 	}
 	return out
-}
-
-// merge makes one finding of those of one check about the same thing.
-func merge(in []Finding) []Finding {
-	type id struct {
-		check        CheckID
-		key, subject string
-	}
-	at := map[id]int{}
-	var out []Finding
-	for _, f := range in {
-		k := id{f.Check, f.key, f.Subject}
-		i, ok := at[k]
-		if !ok {
-			at[k] = len(out)
-			out = append(out, f)
-			continue
-		}
-		o := &out[i]
-		agree := independent(o.Evidence, f.Evidence)
-		o.Evidence = append(o.Evidence, f.Evidence...)
-		o.Severity = max(o.Severity, f.Severity)
-		if f.Confidence > o.Confidence {
-			o.Confidence, o.Summary, o.Remedy, o.Params = f.Confidence, f.Summary, f.Remedy, f.Params
-		}
-		if agree && o.Confidence < Confirmed {
-			o.Confidence++ // two sources that don't know of each other say the same
-		}
-	}
-	return out
-}
-
-// independent says whether two lists of exhibits come from sources of different collectors.
-func independent(a, b []Exhibit) bool {
-	for _, x := range a {
-		for _, y := range b {
-			if x.Source.Collector == y.Source.Collector {
-				return false
-			}
-		}
-	}
-	return len(a) > 0 && len(b) > 0
-}
-
-// fold takes out the findings that another one explains, lists them under it, and notes the outcome of their checks.
-func (e *Engine) fold(in []Finding, results map[CheckID]Result) []Finding {
-	explains := func(a, b Finding) bool { return e.closure[a.Check][b.Check] && nests(a.key, b.key) }
-	var roots []Finding
-	by := map[CheckID]CheckID{}
-	root := map[CheckID]bool{}
-	for _, f := range in {
-		folded := slices.ContainsFunc(in, func(a Finding) bool { return explains(a, f) })
-		if folded {
-			continue
-		}
-		root[f.Check] = true
-		for _, s := range in {
-			if explains(f, s) && !slices.Contains(f.Symptoms, s.Check) {
-				f.Symptoms = append(f.Symptoms, s.Check)
-				if by[s.Check] == "" || f.Check < by[s.Check] {
-					by[s.Check] = f.Check
-				}
-			}
-		}
-		slices.Sort(f.Symptoms)
-		roots = append(roots, f)
-	}
-	for s, r := range by {
-		if !root[s] {
-			results[s] = Result{Check: s, Outcome: OutcomeSymptom, Reason: "explained by " + string(r)}
-		}
-	}
-	return roots
-}
-
-// nests says whether outer is the start of inner, by whole path segments.
-func nests(outer, inner string) bool {
-	return outer == "" || outer == inner || strings.HasPrefix(inner, outer+"/")
 }
 
 // rank sorts findings: first what explains the symptom asked about, then severity, confidence, layer, and names.

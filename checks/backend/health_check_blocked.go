@@ -27,7 +27,7 @@ var HealthCheckBlocked = diagnose.Check{
 		evidence.BackendHealth.Name(), evidence.BackendServices.Name(), evidence.HealthChecks.Name(), evidence.EndpointGroups.Name(),
 		evidence.EffectiveFirewalls.Name(), evidence.Instances.Name(),
 	},
-	Explains: []diagnose.CheckID{"backend/fail-open", "backend/some-unhealthy"},
+	Explains: []diagnose.CheckID{"backend/fail-open", "backend/some-unhealthy", "xds/endpoints-unhealthy", "request/no-healthy-upstream", "proxyless/produced-zero-addresses"},
 	Doc: diagnose.Doc{
 		Title: "The firewall keeps health checks from the endpoints",
 		Explanation: "Google checks endpoints' health from 35.191.0.0/16 and 130.211.0.0/22. Every network denies what comes in unless a rule admits it; hierarchical and network " +

@@ -16,7 +16,7 @@ var HealthCheckMismatch = diagnose.Check{
 	Layer:    diagnose.LayerBackend,
 	Symptoms: []diagnose.Symptom{diagnose.SymptomRequestsFail},
 	Needs:    []evidence.Name{evidence.BackendServices.Name(), evidence.HealthChecks.Name(), evidence.EndpointGroups.Name(), evidence.BackendHealth.Name()},
-	Explains: []diagnose.CheckID{"backend/fail-open", "backend/some-unhealthy"},
+	Explains: []diagnose.CheckID{"backend/fail-open", "backend/some-unhealthy", "xds/endpoints-unhealthy", "request/no-healthy-upstream", "proxyless/produced-zero-addresses"},
 	Doc: diagnose.Doc{
 		Title: "The health check does not ask what the service serves",
 		Explanation: "A health check has a port and a protocol of its own. Where they are others than those that the endpoints serve on, it fails though the application works, " +

@@ -88,7 +88,7 @@ func (s service) covered(groups []evidence.EndpointGroup) bool {
 
 // cause begins a cause about the service.
 func (s service) cause(req diagnose.Request) diagnose.Cause {
-	c := diagnose.Cause{Subject: s.String(), Confidence: diagnose.Confirmed, Params: map[string]string{"backend_service": s.name}}
+	c := diagnose.Cause{Subject: s.String(), About: diagnose.About{diagnose.AboutService: {s.name}}, Confidence: diagnose.Confirmed, Params: map[string]string{"backend_service": s.name}}
 	if p := project(s.def.SelfLink); p != "" {
 		c.Params["project"] = p
 	}
@@ -96,6 +96,23 @@ func (s service) cause(req diagnose.Request) diagnose.Cause {
 		c.Key = "backends/" + cmp.Or(s.name, s.file)
 	}
 	return c
+}
+
+// sickVMs names the VMs of the endpoints that are unhealthy; nil where not every one is told.
+func (s service) sickVMs() []string {
+	var out []string
+	for _, e := range s.endpoints {
+		if e.State != unhealthy {
+			continue
+		}
+		_, rest, ok := strings.Cut(e.Instance, "/zones/")
+		if !ok {
+			return nil
+		}
+		zone, _, _ := strings.Cut(rest, "/")
+		out = append(out, zone+"/"+evidence.LastSegment(e.Instance))
+	}
+	return out
 }
 
 // maxEndpoints bounds the endpoints that an exhibit names.

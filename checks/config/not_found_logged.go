@@ -54,6 +54,10 @@ var NotFoundLogged = diagnose.Check{
 	Needs: []evidence.Name{
 		evidence.LogMessages.Name(), evidence.ForwardingRules.Name(), evidence.Meshes.Name(), evidence.Gateways.Name(),
 	},
+	Explains: []diagnose.CheckID{
+		"controlplane/no-client-connected", "controlplane/client-not-connected", "controlplane/api-errors",
+		"xds/no-dynamic-config", "xds/initial-fetch-timeout", "vm/envoy-not-live", "proxyless/produced-zero-addresses",
+	},
 	Signatures: []diagnose.Signature{messages.ConfigNotFound, messages.EntityNotFound},
 	Evaluate:   notFoundLogged,
 }
@@ -130,10 +134,13 @@ func there(v *evidence.View, p place) bool {
 
 func logged(req diagnose.Request, m evidence.LogMessage, p place) diagnose.Cause {
 	c := diagnose.Cause{
-		Subject: unnamed, Confidence: diagnose.Likely, Params: map[string]string{},
+		Subject: unnamed, Confidence: diagnose.Likely, About: diagnose.About{}, Params: map[string]string{},
 		Evidence: []diagnose.Exhibit{{Fact: evidence.LogMessages.Name(), Excerpt: excerpt(m), Source: m.Source}},
 	}
 	project := m.Fields["project"]
+	if m.Fields["name"] != "" { // else the place is what was asked about
+		c.About = diagnose.About{placeAspects[p.Kind]: {p.Value}, diagnose.AboutProject: {project}}
+	}
 	switch {
 	case req.Target.Project != "":
 		c.Params["project"] = req.Target.Project

@@ -37,10 +37,8 @@ var TrafficLoopsToProxy = diagnose.Check{
 			"https://man7.org/linux/man-pages/man8/iptables-extensions.8.html",
 		},
 	},
-	Needs: append(hostrules.Needs(), evidence.DNSProbe.Name(), evidence.EnvoyHosts.Name(), evidence.EnvoyDumps.Name()),
-	Explains: []diagnose.CheckID{
-		"controlplane/no-client-connected", "controlplane/client-not-connected", "controlplane/stream-errors", "controlplane/tcp-blocked", "controlplane/tls-failure", "controlplane/grpc-blocked",
-	},
+	Needs:    append(hostrules.Needs(), evidence.DNSProbe.Name(), evidence.EnvoyHosts.Name(), evidence.EnvoyDumps.Name()),
+	Explains: append([]diagnose.CheckID{"controlplane/tcp-blocked", "controlplane/tls-failure", "controlplane/grpc-blocked"}, disconnected...),
 	Evaluate: trafficLoopsToProxy,
 }
 

@@ -31,13 +31,14 @@ var InboundPortDropped = diagnose.Check{
 		References: []string{refIptables, refTroubleshooting},
 	},
 	Needs:    needs(),
+	Explains: []diagnose.CheckID{"backend/fail-open", "backend/some-unhealthy"}, // health checks are dropped too
 	Applies:  asksServing,
 	Evaluate: inboundPortDropped,
 }
 
 func inboundPortDropped(req diagnose.Request, v *evidence.View) ([]diagnose.Cause, error) {
 	port := req.Target.ServingPort
-	return each(v, func(h hostrules.Host) ([]diagnose.Cause, error) {
+	causes, err := each(v, func(h hostrules.Host) ([]diagnose.Cause, error) {
 		if h.KubernetesNode() {
 			return nil, diagnose.Skip("the rules are those of a Kubernetes node; a pod's are in its own network namespace")
 		}
@@ -62,6 +63,14 @@ func inboundPortDropped(req diagnose.Request, v *evidence.View) ([]diagnose.Caus
 		}
 		return nil, h.Doubt()
 	})
+	for i := range causes {
+		// The host is an endpoint, and the VM asked about where there is no other.
+		causes[i].About = diagnose.About{diagnose.AboutFailure: {causes[i].Summary}}
+		if t := req.Target; causes[i].Key == "" && t.Instance != "" {
+			causes[i].About[diagnose.AboutEndpoint] = []string{t.Zone + "/" + t.Instance}
+		}
+	}
+	return causes, err
 }
 
 // toApplication asks for the proxy's own connection to the application.
