@@ -5,7 +5,7 @@
 // writes to Cloud Logging (client-accesslog-stackdriver and server-accesslog-stackdriver). Lines may be wrapped: by a
 // container runtime, by kubectl's prefix, by Docker's or Cloud Logging's JSON. A text format of a user's own has no field
 // names: of such a line only what stands where the default formats have it is read. Lines that are no access log are
-// passed over, so that it can be given the whole log of a proxy.
+// passed over, so that it can be given the whole log of a proxy; which lines are worth a look is said by [Anchors].
 //
 // https://www.envoyproxy.io/docs/envoy/latest/configuration/observability/access_log/usage
 // https://istio.io/latest/docs/tasks/observability/logs/access-log/
@@ -14,6 +14,7 @@ package accesslog
 
 import (
 	"bytes"
+	"fmt"
 	"time"
 )
 
@@ -39,13 +40,26 @@ type Entry struct {
 // maxField bounds one field's value: routes and failure reasons are shorter by far.
 const maxField = 500
 
-// candidates are texts of which one is in every line that Parse can read; the scan looks for nothing else.
-func candidates() [][]byte {
-	return [][]byte{
-		[]byte(`Z] `),                   // the end of START_TIME, as every default text format has it
-		[]byte(`esponse`),               // response_flags, responseCode, "Response Flags"
-		[]byte(`accesslog-stackdriver`), // Cloud Logging's
+// Anchors gives literal texts of which one is in every line of an access log, so that [Parse] needs to be asked about no
+// other. Where a line is within a JSON string its quotes may be escaped, and the escapes escaped again.
+//
+// Of a text format it is the end of "%REQ(:METHOD)% %REQ(X-ENVOY-ORIGINAL-PATH?:PATH)% %PROTOCOL%" and what follows, of which
+// TCP and requests that could not be read have "- - -". Of JSON it is the key of the response flags, their code, or its
+// details, in the spellings that configurations are written with; of Cloud Logging's traffic logs their name.
+func Anchors() []string {
+	out := []string{"accesslog-stackdriver", `\"- - -\`}
+	for _, protocol := range []string{"HTTP/1.1", "HTTP/1.0", "HTTP/2", "HTTP/3"} {
+		out = append(out, protocol+`" `, " "+protocol+`\`)
 	}
+	for code := range 10 {
+		out = append(out, fmt.Sprintf(`- - -" %d`, code))
+	}
+	for _, between := range []string{"", "_", "-", " ", "."} {
+		for _, word := range []string{"flag", "Flag", "code", "Code"} {
+			out = append(out, "esponse"+between+word)
+		}
+	}
+	return out
 }
 
 // Parse reads one line. ok says whether it is of an access log.

@@ -13,6 +13,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/meshdiag/meshdiag/collect/accesslog"
 	"github.com/meshdiag/meshdiag/collect/bundle"
 	"github.com/meshdiag/meshdiag/collect/logscan"
 	"github.com/meshdiag/meshdiag/diagnose"
@@ -46,7 +47,7 @@ type Reader struct {
 
 // New makes a reader. The error names the signature that is wrong.
 func New(cfg Config) (*Reader, error) {
-	s, err := logscan.New(cfg.Signatures)
+	s, err := logscan.New(cfg.Signatures, accesslog.Anchors()...)
 	if err != nil {
 		return nil, fmt.Errorf("log signatures: %w", err)
 	}

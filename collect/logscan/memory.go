@@ -42,10 +42,11 @@ func (m *memory) full() bool { return m.size > maxMemory }
 
 // remembered is a line.
 type remembered struct {
-	text  []byte // its times masked
-	hits  []hit
-	when  moment
-	words []pattern8 // of the text's start, up to the last digit of a time
+	text    []byte // its times masked
+	hits    []hit
+	watched bool // it is to be shown to the watch
+	when    moment
+	words   []pattern8 // of the text's start, up to the last digit of a time
 }
 
 // pattern8 is eight bytes of a line, with digits left open: those where digits has 0xf, and want '0'.
@@ -129,8 +130,8 @@ func (m *memory) mask(line []byte) ([]byte, bool) {
 }
 
 // keep remembers a line.
-func (m *memory) keep(line, masked []byte, timed bool, hits []hit) {
-	r := &remembered{text: bytes.Clone(masked), hits: append([]hit(nil), hits...), when: findTime(line[:min(len(line), timeReach)], line)}
+func (m *memory) keep(line, masked []byte, timed, watched bool, hits []hit) {
+	r := &remembered{text: bytes.Clone(masked), hits: append([]hit(nil), hits...), watched: watched, when: findTime(line[:min(len(line), timeReach)], line)}
 	if timed {
 		nines := bytes.Clone(line)
 		mask(nines, '9')
