@@ -11,7 +11,7 @@ import (
 )
 
 // mandatoryFacts is the one table of what HEALTHY rests on, by kind of target. Each must be known, wholly, from a live
-// source.
+// source, or from a recording that counts as one: of the VM or proxy asked about, and made just now.
 var mandatoryFacts = []struct {
 	kind    string
 	applies func(Target) bool
@@ -60,8 +60,9 @@ func (e *Engine) report(req Request, set *evidence.Set, found []Finding, results
 		rep.Results = append(rep.Results, r)
 	}
 	slices.SortFunc(rep.Results, func(a, b Result) int { return strings.Compare(string(a.Check), string(b.Check)) })
-	rep.Unseen = unseen(req, rep.Observations)
-	rep.Notes = notes(set)
+	counted, said, doubts := e.recordings(req, set)
+	rep.Unseen = unseen(req, rep.Observations, counted, doubts)
+	rep.Notes = append(notes(set), said...)
 	e.verdict(req, rep)
 	return rep
 }
@@ -115,17 +116,19 @@ func count(n int, one, many string) string {
 	return fmt.Sprintf("%d %s", n, many)
 }
 
-// unseen lists what was asked for and isn't known, and the mandatory facts that nobody could be asked for.
-func unseen(req Request, obs []evidence.Observation) []Unseen {
+// unseen lists what was asked for and isn't known, and the mandatory facts that nobody could be asked for. counted are the
+// recordings that count as live sources; doubts says why others don't.
+func unseen(req Request, obs []evidence.Observation, counted map[string]bool, doubts string) []Unseen {
 	must := mandatory(req)
 	var out []Unseen
 	live := map[evidence.Name]bool{} // said something about by a live source
 	for _, o := range obs {
-		live[o.Name] = live[o.Name] || !o.Source.Pasted
+		now := !o.Source.Pasted || counted[o.Source.Recording]
+		live[o.Name] = live[o.Name] || now
 		if o.Known() {
 			continue
 		}
-		u := Unseen{Fact: o.Name, Reason: o.Err.Error(), Source: o.Source, Mandatory: slices.Contains(must, o.Name) && !o.Source.Pasted}
+		u := Unseen{Fact: o.Name, Reason: o.Err.Error(), Source: o.Source, Mandatory: slices.Contains(must, o.Name) && now}
 		var d *evidence.Denied
 		if errors.As(o.Err, &d) {
 			u.Permission, u.Role, u.Command = d.Permission, d.Role, d.Command
@@ -139,6 +142,9 @@ func unseen(req Request, obs []evidence.Observation) []Unseen {
 		reason := "nothing that could tell it was asked"
 		if n == evidence.PacketRules.Name() {
 			reason = "interception can be seen only on the VM itself: run meshdiag collect there"
+			if doubts != "" {
+				reason += " (" + doubts + ")"
+			}
 		}
 		out = append(out, Unseen{Fact: n, Reason: reason, Mandatory: true})
 	}

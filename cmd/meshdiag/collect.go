@@ -122,23 +122,32 @@ private keys are taken out before anything is written or sent.`,
 	return cmd
 }
 
-// record makes the recording, and packs it.
-func (f *collectFlags) record(cmd *cobra.Command, conn connectionFlags) (*bundle.Bundle, []byte, error) {
+// probing says how the control plane is probed, by the connection's flags.
+func probing(conn connectionFlags) (probe.Config, error) {
 	c, err := conn.connection()
 	if err != nil {
-		return nil, nil, err
+		return probe.Config{}, err
 	}
 	tlsConfig, err := xdsclient.TLSConfig(c.CAFile)
 	if err != nil {
-		return nil, nil, usage("--ca-file: %v", err)
+		return probe.Config{}, usage("--ca-file: %v", err)
 	}
 	var roots *x509.CertPool
 	if tlsConfig != nil {
 		roots = tlsConfig.RootCAs
 	}
-	probes := probe.Config{Endpoint: c.TrafficDirectorEndpoint, ExpectedRanges: c.Ranges, RootCAs: roots}
+	out := probe.Config{Endpoint: c.TrafficDirectorEndpoint, ExpectedRanges: c.Ranges, RootCAs: roots}
 	if c.DNSServer != "" {
-		probes.Resolvers = []string{c.DNSServer}
+		out.Resolvers = []string{c.DNSServer}
+	}
+	return out, nil
+}
+
+// record makes the recording, and packs it.
+func (f *collectFlags) record(cmd *cobra.Command, conn connectionFlags) (*bundle.Bundle, []byte, error) {
+	probes, err := probing(conn)
+	if err != nil {
+		return nil, nil, err
 	}
 	if st, err := os.Stat(f.root); err != nil || !st.IsDir() {
 		return nil, nil, usage("--root %q is not a folder", f.root)

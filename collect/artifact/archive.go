@@ -47,6 +47,9 @@ func (in *input) archive(data []byte, left *int64) (files []evidence.ArtifactFil
 		}
 		sub := *in
 		sub.name = name + "/" + m.Name
+		if manifest != nil && !manifest.Lists(m.Name) {
+			sub.recording = "" // added by somebody, or another bundle's in the same archive
+		}
 		files = append(files, sub.member(m, left))
 	}
 	if manifest != nil && !in.baseline {

@@ -102,6 +102,11 @@ const (
 	ItemEnvoyAccess = "Envoy admin interface"
 )
 
+// Lists says whether the recorder wrote a file.
+func (m Manifest) Lists(name string) bool {
+	return slices.ContainsFunc(m.Items, func(i Item) bool { return slices.Contains(i.Files, name) })
+}
+
 // Unread gives the items that could not be read, or not wholly, each in one line.
 func (m Manifest) Unread() []string {
 	var out []string
