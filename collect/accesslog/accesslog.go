@@ -63,17 +63,24 @@ func Anchors() []string {
 }
 
 // Parse reads one line. ok says whether it is of an access log.
-func Parse(line []byte) (e Entry, ok bool) {
+func Parse(line []byte) (e Entry, ok bool) { return new(parser).parse(line) }
+
+// parser reads lines, and keeps its room from one to the next: a busy gateway writes millions.
+type parser struct {
+	fields, tail []token
+}
+
+func (p *parser) parse(line []byte) (e Entry, ok bool) {
 	line = bytes.TrimSpace(line)
 	if len(line) > 0 && line[0] == '{' {
-		return parseJSON(line, 0)
+		return p.json(line, 0)
 	}
-	if e, ok = parseText(line); ok {
+	if e, ok = p.text(line); ok {
 		return e, true
 	}
 	// A container runtime's or kubectl's prefix may stand before JSON.
 	if i := bytes.Index(line[:min(len(line), maxPrefix)], []byte(" {")); i >= 0 && line[len(line)-1] == '}' {
-		return parseJSON(line[i+1:], 0)
+		return p.json(line[i+1:], 0)
 	}
 	return Entry{}, false
 }

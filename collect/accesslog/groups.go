@@ -54,17 +54,19 @@ func (g *Groups) Dropped() int { return g.dropped }
 // number of lines before these. Blocks may be counted at the same time, and must be added up in the order of the log.
 func (g *Groups) Block() (line func(text []byte, number int), done func(before int)) {
 	part := map[string]*group{}
+	var p parser
+	var key []byte
 	line = func(text []byte, number int) {
-		e, ok := Parse(text)
+		e, ok := p.parse(text)
 		if !ok {
 			return
 		}
-		key := e.key()
-		at := part[key]
+		key = e.key(key[:0])
+		at := part[string(key)]
 		if at == nil {
 			at = newGroup(&e, number+1)
 			at.Sample = sample(text)
-			part[key] = at
+			part[string(key)] = at
 		}
 		at.add(1, e.Time, e.Time, e.Duration)
 	}
@@ -106,7 +108,7 @@ func (g *Groups) add(key string, x *group, before int) {
 	if at == nil && len(g.groups)-g.coarse >= maxGroups {
 		e := Entry{Flags: x.Flags, Code: x.Code, Details: x.Details, Reporter: x.Reporter}
 		e = e.coarse()
-		key = "coarse\x00" + e.key()
+		key = string(e.key([]byte("coarse\x00")))
 		if at = g.groups[key]; at == nil {
 			if g.coarse >= maxCoarse {
 				g.dropped += x.Count
@@ -136,14 +138,21 @@ func (g *Groups) begin(key string, x *group, before int) {
 
 func sample(line []byte) string { return cut(strings.ToValidUTF8(string(line), "\uFFFD"), maxSample) }
 
-// key tells entries apart that are of different groups.
-func (e *Entry) key() string {
-	parts := []string{strings.Join(e.Flags, ","), strconv.Itoa(e.Code), e.Details, e.Transport, e.Termination, e.Cluster, e.Route, e.Authority, e.Reporter}
+// key tells entries apart that are of different groups: it is added to a text. Of a request that went well it clears what
+// such requests aren't told apart by.
+func (e *Entry) key(to []byte) []byte {
 	if e.well() {
-		parts = []string{"well", strconv.Itoa(e.Code), e.Cluster, e.Reporter}
+		to = append(to, "well"...)
 		e.Route, e.Authority, e.Details, e.Upstream = "", "", "", ""
 	}
-	return strings.Join(parts, "\x00")
+	for _, f := range e.Flags {
+		to = append(append(to, f...), ',')
+	}
+	to = strconv.AppendInt(append(to, 0), int64(e.Code), 10)
+	for _, part := range [...]string{e.Details, e.Transport, e.Termination, e.Cluster, e.Route, e.Authority, e.Reporter} {
+		to = append(append(to, 0), part...)
+	}
+	return to
 }
 
 // well says whether a request was answered, by whomever, and not with an error.
