@@ -115,7 +115,7 @@ dynamic_resources:
   cds_config: {ads: {}, resource_api_version: V3}
   ads_config:
     api_type: GRPC
-    transport_api_version: V3
+    transport_api_version: {{.Transport}}
     grpc_services:
     - google_grpc:
         target_uri: {{.Target}}
@@ -136,7 +136,7 @@ admin:
 func (s *Scenario) envoyBootstrapYAML(c *Client, target, caFile string) ([]byte, error) {
 	var b strings.Builder
 	err := envoyBootstrap.Execute(&b, map[string]any{"ID": c.nodeID(), "Zone": s.Zone, "Metadata": s.envoyMetadata(c),
-		"Target": target, "CAFile": caFile, "FetchTimeout": s.fetchTimeout()})
+		"Target": target, "CAFile": caFile, "FetchTimeout": s.fetchTimeout(), "Transport": c.Transport})
 	if err != nil {
 		return nil, fmt.Errorf("writing the Envoy bootstrap of %s: %w", c.Name, err)
 	}

@@ -92,6 +92,9 @@ func newControlPlane(s *Scenario, tok *tokens, upstream map[string]hostPort, lat
 
 // ServeHTTP serves gRPC and REST on one port, as trafficdirector.googleapis.com does.
 func (c *controlPlane) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if d, err := time.ParseDuration(c.scenario.Fault.Clock); err == nil {
+		w.Header().Set("Date", time.Now().Add(d).UTC().Format(http.TimeFormat))
+	}
 	if r.ProtoMajor == 2 && strings.HasPrefix(r.Header.Get("Content-Type"), "application/grpc") {
 		c.grpc.ServeHTTP(w, r)
 		return
@@ -237,8 +240,7 @@ func (st *xdsStream) answeredBut(silent ...string) bool {
 
 // admit does what Traffic Director does before it serves a stream: who is it, may it, and is there anything for it.
 func (c *controlPlane) admit(ctx context.Context, node *corev3.Node) error {
-	const method = "envoy.service.discovery.v3.AggregatedDiscoveryService.StreamAggregatedResources"
-	id, err := c.caller(ctx, method)
+	id, err := c.caller(ctx, adsMethod)
 	if err != nil {
 		return err
 	}
@@ -270,6 +272,14 @@ func (c *controlPlane) admit(ctx context.Context, node *corev3.Node) error {
 func (c *controlPlane) caller(ctx context.Context, method string) (identity, error) {
 	if c.scenario.Fault.ControlPlane == "unavailable" {
 		return identity{}, errUnavailable()
+	}
+	if method == adsMethod {
+		switch c.scenario.Fault.ControlPlane {
+		case "quota":
+			return identity{}, errQuota(c.scenario.Project.Number)
+		case "internal":
+			return identity{}, status.Error(codes.Internal, "Internal error encountered.")
+		}
 	}
 	md, _ := metadata.FromIncomingContext(ctx)
 	var id identity
@@ -305,6 +315,9 @@ func (c *controlPlane) permit(id identity, number, network string) error {
 	}
 	return nil
 }
+
+// adsMethod is what a proxy calls.
+const adsMethod = "envoy.service.discovery.v3.AggregatedDiscoveryService.StreamAggregatedResources"
 
 // parseNodeID splits projects/<number>/networks/<network, mesh:NAME or scope:NAME>/nodes/<node>.
 func parseNodeID(id string) (number, network string, err error) {

@@ -76,6 +76,7 @@ func (s *Scenario) fillDefaults() {
 		}
 		if c.Kind == "envoy" {
 			setDefault(&c.Version, defaultEnvoyVersion)
+			setDefault(&c.Transport, "V3")
 		}
 		if c.Attempts == 0 {
 			c.Attempts = 1
@@ -188,16 +189,19 @@ func (s *Scenario) validate() error {
 			return err
 		}
 	}
-	if err := oneOf("fault.dns", s.Fault.DNS, "", "nxdomain", "servfail", "timeout"); err != nil {
+	if err := oneOf("fault.dns", s.Fault.DNS, "", "nxdomain", "servfail", "timeout", "unexpected"); err != nil {
 		return err
 	}
 	if err := oneOf("fault.path", s.Fault.Path, "", "blackhole", "intercept-tls", "break-grpc"); err != nil {
 		return err
 	}
+	if _, err := time.ParseDuration(s.Fault.Clock); s.Fault.Clock != "" && err != nil {
+		return fmt.Errorf("fault.clock: %q, expected a duration such as -10m", s.Fault.Clock)
+	}
 	if err := oneOf("fault.withhold", s.Fault.Withhold, "", "listener", "route"); err != nil {
 		return err
 	}
-	return oneOf("fault.control_plane", s.Fault.ControlPlane, "", "unavailable")
+	return oneOf("fault.control_plane", s.Fault.ControlPlane, "", "unavailable", "quota", "internal")
 }
 
 var envoyVersion = regexp.MustCompile(`^\d+\.\d+\.\d+$`)

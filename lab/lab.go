@@ -177,6 +177,9 @@ func (w *World) start(ctx context.Context, o Options) error {
 		CredentialsFile:         filepath.Join(dir, "credentials.json"),
 		ControlPlaneRanges:      []string{"127.0.0.0/8"},
 	}
+	if s.Fault.DNS == "unexpected" {
+		w.connection.ControlPlaneRanges = []string{"127.0.0.1/32"}
+	}
 	credentials, err := oauth.credentialsFile(s.Project.ID)
 	if err != nil {
 		return fmt.Errorf("encoding the credentials file: %w", err)

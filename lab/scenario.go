@@ -160,6 +160,7 @@ type Client struct {
 	NoBootstrap   bool              `yaml:"no_bootstrap"`   // for grpc: nothing tells it of its bootstrap
 	NoServers     bool              `yaml:"no_servers"`     // for grpc: its bootstrap names no control plane
 	Version       string            `yaml:"version"`        // Envoy version, for envoy
+	Transport     string            `yaml:"transport"`      // xDS transport of its bootstrap, for envoy: V3 unless set
 	Silent        []string          `yaml:"silent"`         // types it never answers: cluster, listener; for envoy
 	SentAgo       string            `yaml:"sent_ago"`       // how long ago CSDS and its admin interface say that it was sent its configuration; for envoy
 	BadToken      bool              `yaml:"bad_token"`      // presents a token that ran out
@@ -172,9 +173,10 @@ type Client struct {
 
 // Fault is what is broken between the mesh and whoever asks.
 type Fault struct {
-	DNS          string `yaml:"dns"`           // nxdomain, servfail or timeout
+	DNS          string `yaml:"dns"`           // nxdomain, servfail or timeout; unexpected: an address where nobody said that the control plane is
 	Path         string `yaml:"path"`          // blackhole, intercept-tls or break-grpc
-	ControlPlane string `yaml:"control_plane"` // unavailable
+	ControlPlane string `yaml:"control_plane"` // unavailable; quota or internal: how it ends its clients' streams
+	Clock        string `yaml:"clock"`         // how far the control plane's clock is ahead of this machine's: 10m, -10m
 	Withhold     string `yaml:"withhold"`      // the type that the control plane sends nobody: listener or route
 	ErrorDetails bool   `yaml:"error_details"` // CSDS carries the reason of a NACK in error_state
 }

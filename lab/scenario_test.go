@@ -90,6 +90,7 @@ func TestMalformedScenarios(t *testing.T) {
 		{"withheld from a service", good + "services: [{name: s, withhold: [secret]}]\n", "services.s.withhold"},
 		{"upstream", good + "services: [{name: s, upstream: slow}]\n", "services.s.upstream"},
 		{"timeout", good + "services: [{name: s, timeout: soon}]\n", "services.s.timeout"},
+		{"clock", good + "fault: {clock: slow}\n", "fault.clock"},
 		{"withheld from all", good + "fault: {withhold: secret}\n", "fault.withhold"},
 		{"requests of gRPC", good + "clients: [{name: a, dial: x, requests: [x]}]\n", "clients.a: sent_ago, rejects and requests"},
 		{"no servers of an Envoy", good + "clients: [{name: a, kind: envoy, no_servers: true}]\n", "clients.a"},

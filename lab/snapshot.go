@@ -131,7 +131,8 @@ func (c *controlPlane) snapshot(node *corev3.Node, number, network string, list 
 		b.add(resource.ListenerType, &listenerv3.Listener{Name: listenerName(number, network, v.host),
 			ApiListener: &listenerv3.ApiListener{ApiListener: hcm}})
 	}
-	if envoy {
+	// Traffic Director makes no interception listener for who doesn't say on which port.
+	if port, said := node.GetMetadata().GetFields()["TRAFFICDIRECTOR_INTERCEPTION_PORT"]; envoy && (!said || port.GetStringValue() != "") {
 		b.add(resource.ListenerType, &listenerv3.Listener{Name: "TRAFFICDIRECTOR_INTERCEPTION_LISTENER",
 			Address: address(hostPort{"127.0.0.1", interceptionPort}), FilterChains: chains,
 			UseOriginalDst: wrapperspb.Bool(true), TrafficDirection: corev3.TrafficDirection_OUTBOUND})
