@@ -31,6 +31,8 @@ func TestInboundPortDropped(t *testing.T) {
 		{Name: "any interface but lo", Request: serving(8080), Put: recorded(manual, dropping("! -i lo -p tcp -m tcp --dport 15001 -j DROP")), Want: []checkstest.Want{{Excerpt: "asked for every interface: eth0, eth1"}}},
 		{Name: "another interface", Request: serving(8080), Put: rules(manual, dropping("-i eth1 -p tcp -m tcp --dport 15001 -j DROP")), Outcome: diagnose.OutcomeInconclusive, Reason: "eth1"},
 		{Name: "some sources", Request: serving(8080), Put: rules(manual, dropping("-s 203.0.113.0/24 -p tcp -j DROP")), Outcome: diagnose.OutcomeInconclusive, Reason: "203.0.113.0/24"},
+		{Name: "admitted from some sources alone", Request: serving(8080), Put: rules(manual, "*filter\n:INPUT DROP [0:0]\n:FORWARD ACCEPT [0:0]\n:OUTPUT ACCEPT [0:0]\n-A INPUT -s 35.191.0.0/16 -p tcp -m tcp --dport 15001 -j ACCEPT\nCOMMIT\n"),
+			Outcome: diagnose.OutcomeInconclusive, Reason: "35.191.0.0/16"},
 		{Name: "nat not read", Request: serving(8080), Put: rules(dropping("-p tcp -m tcp --dport 8080 -j DROP")), Outcome: diagnose.OutcomeInconclusive, Reason: "nat table"},
 		{Name: "filter not read", Request: serving(8080), Put: rules(manual), Outcome: diagnose.OutcomeInconclusive, Reason: "filter table"},
 		{Name: "not root", Request: serving(8080), Put: rulesBut(unread, manual, filter), Outcome: diagnose.OutcomeInconclusive},
