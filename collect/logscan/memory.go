@@ -109,7 +109,8 @@ func (m *memory) place(r *remembered, line []byte) {
 	m.slots[m.hash(line)] = r
 }
 
-// hash gives the slot of a line.
+// hash gives the slot of a line of at least a word. Behind the shape it takes some words of the line, not all: lines that are
+// the same there share a slot, and the last of them has it.
 func (m *memory) hash(line []byte) uint64 {
 	var h uint64
 	at := 0
@@ -120,7 +121,12 @@ func (m *memory) hash(line []byte) uint64 {
 		h = (h ^ binary.LittleEndian.Uint64(line[at:])&^p.digits) * hashMul64
 		at += wordLen
 	}
-	return (h>>32 ^ maphash.Bytes(m.seed, line[at:])) % slotCount
+	last := len(line) - wordLen
+	for _, i := range [...]int{min(at, last), (at + last) / 2, last} {
+		h = (h ^ binary.LittleEndian.Uint64(line[min(i, last):])) * hashMul64
+		h ^= h >> 32
+	}
+	return (h + uint64(len(line))) % slotCount
 }
 
 // mask gives a line with its times masked, until the next call, and says whether it has any.

@@ -78,7 +78,7 @@ type matchers struct {
 func (s *Scanner) matchersFor(sample []byte) matchers {
 	found := s.found
 	if sample != nil {
-		found = s.newMatchers(sample)
+		found = s.newMatchers(gramCounts(sample))
 	}
 	if s.watch == nil {
 		found.any = found.own
@@ -86,12 +86,12 @@ func (s *Scanner) matchersFor(sample []byte) matchers {
 	return found
 }
 
-func (s *Scanner) newMatchers(sample []byte) matchers {
-	own := newMatcher(s.anchors, sample)
+func (s *Scanner) newMatchers(seen []uint32) matchers {
+	own := newMatcher(s.anchors, seen)
 	if len(s.watched) == 0 {
 		return matchers{own, own}
 	}
-	return matchers{newMatcher(slices.Concat(s.anchors, s.watched), sample), own}
+	return matchers{newMatcher(slices.Concat(s.anchors, s.watched), seen), own}
 }
 
 // Watch looks at the lines that hold a watched anchor, beside the scan for messages. It is called for each block of the text
