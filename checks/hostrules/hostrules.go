@@ -204,6 +204,31 @@ func (h Host) Doubt() error {
 	return nil
 }
 
+// OtherEngine names the one of the kernel's two engines whose tables of a family weren't looked at, "" where both were: both
+// are in force at once. A recorder looks at both, and iptables-save of the nft engine warns where the other one has tables.
+func (h Host) OtherEngine(f netfilter.Family) string {
+	if h.Source.Recording != "" && h.Set.Complete[f] {
+		return ""
+	}
+	var nft, warns, legacy bool
+	for _, t := range h.Set.Tables {
+		if t.Family == f {
+			nft = nft || t.Backend == netfilter.NFT
+			warns = warns || t.Backend == netfilter.NFT && t.Form == netfilter.Save
+			legacy = legacy || t.Backend == netfilter.Legacy
+		}
+	}
+	switch {
+	case nft && legacy || warns && !h.Set.UnreadLegacy:
+		return ""
+	case legacy:
+		return "nft"
+	case nft:
+		return "legacy"
+	}
+	return "other" // of the two, which the text doesn't tell apart
+}
+
 // Has says whether a table was read, or is known to be empty.
 func (h Host) Has(f netfilter.Family, table string) bool {
 	return h.Set.Complete[f] || len(h.Set.Find(f, table)) > 0
