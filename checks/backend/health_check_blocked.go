@@ -165,16 +165,19 @@ func blockedService(req diagnose.Request, s service, port int, certain bool, set
 		return nil, open
 	}
 	c := s.cause(req)
-	if !certain || decided < len(s.endpoints) || !s.defined {
+	// A file may be of a VM's interface, whose firewall isn't that of another.
+	if !certain || decided < len(s.endpoints) || !s.defined || in.Source.Pasted {
 		c.Confidence = diagnose.Likely
 	}
 	ranges := strings.Join(shut, " and ")
 	if by.By == nil {
-		c.Summary = fmt.Sprintf("No firewall rule on network %s admits health checks from %s to tcp:%d; all %d endpoints %s are unhealthy.", in.Network, ranges, shutPort, len(s.endpoints), s.of())
+		c.Summary = fmt.Sprintf("No firewall rule%s admits health checks from %s to tcp:%d; all %d endpoints %s are unhealthy.", firewall.On(in.Network), ranges, shutPort, len(s.endpoints), s.of())
 	} else {
 		c.Summary = fmt.Sprintf("The firewall denies health checks from %s to tcp:%d (%s); all %d endpoints %s are unhealthy.", ranges, shutPort, firewall.Describe(by.By), len(s.endpoints), s.of())
 	}
-	c.Params["network"] = in.Network
+	if in.Network != "" {
+		c.Params["network"] = in.Network
+	}
 	c.Params["port"] = strconv.Itoa(shutPort)
 	c.Params["network_project"] = networkProject(req, s, groups)
 	c.Params["priority"] = strconv.Itoa(defaultPriority)

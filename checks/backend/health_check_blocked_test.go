@@ -84,6 +84,10 @@ func TestHealthCheckBlocked(t *testing.T) {
 			}, api)
 		}), Want: []checkstest.Want{{}}},
 
+		{Name: "the firewall is from a file", Request: network, Put: all(sick, services(web()), serving, func(s *evidence.Set) {
+			evidence.Put(s, evidence.EffectiveFirewalls, []evidence.FirewallSet{{Source: pasted}}, pasted)
+		}), Want: []checkstest.Want{{Summary: "No firewall rule admits health checks", Confidence: diagnose.Likely, Params: map[string]string{"network": "mesh-vpc"}}}},
+
 		{Name: "admitted", Request: network, Put: all(sick, services(web()), serving, firewalls("mesh-vpc", with(rule("allow", 1000, both...), port(8080))))},
 		{Name: "admitted by a broader rule", Request: network, Put: all(sick, services(web()), serving, firewalls("mesh-vpc", rule("allow", 1000, "0.0.0.0/0")))},
 		{Name: "admitted for their tag", Request: network, Put: all(sick, services(web()), serving, machines("web", "db"), firewalls("mesh-vpc", with(rule("allow", 1000, both...), forDB)))},

@@ -297,6 +297,14 @@ func Describe(r *evidence.FirewallRule) string {
 	return where + name + ", priority " + strconv.Itoa(r.Priority) + ": " + r.Action
 }
 
+// On names a network behind what is on it; "" where that isn't known.
+func On(network string) string {
+	if network == "" {
+		return ""
+	}
+	return " on network " + network
+}
+
 // Of gives the firewall in force for an endpoint's VM: the VM's own, else that of its network.
 func Of(e evidence.EndpointHealth, sets []evidence.FirewallSet, groups []evidence.EndpointGroup, vms []evidence.Instance) (evidence.FirewallSet, Machine, bool) {
 	name := evidence.LastSegment(e.Instance)
@@ -340,7 +348,7 @@ func Find(sets []evidence.FirewallSet, instance, network string) (evidence.Firew
 		switch {
 		case instance != "" && evidence.LastSegment(s.Instance) == instance:
 			return s, true
-		case s.Instance == "" && (network == "" || s.Network == network):
+		case s.Instance == "" && (network == "" || s.Network == network || s.Network == ""): // a file of policies alone names none
 			found = append(found, s)
 		}
 	}

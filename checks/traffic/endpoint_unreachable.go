@@ -386,7 +386,7 @@ func (w ways) service(s behind, seen []timeout, setsErr error) (*diagnose.Cause,
 		return nil, open
 	}
 	confidence := diagnose.Confirmed
-	if vague || len(blocked) < asked || blocked[0].assumed || shown.exhibit.Fact == evidence.EnvoyStats.Name() {
+	if vague || len(blocked) < asked || blocked[0].assumed || blocked[0].in.Source.Pasted || shown.exhibit.Fact == evidence.EnvoyStats.Name() {
 		confidence = diagnose.Likely
 	}
 	return w.cause(s, blocked, shown, confidence), nil
@@ -451,7 +451,7 @@ func (w ways) cause(s behind, blocked []shut, seen timeout, confidence diagnose.
 	}
 	port := strconv.Itoa(int(b.endpoint.Port()))
 	params := map[string]string{
-		"network": b.in.Network, "port": port, "priority": strconv.Itoa(defaultPriority), "clients": strings.Join(clients[:min(len(clients), 5)], ","),
+		"network": cmp.Or(b.in.Network, w.req.Target.Network), "port": port, "priority": strconv.Itoa(defaultPriority), "clients": strings.Join(clients[:min(len(clients), 5)], ","),
 		"endpoints": strings.Join(endpoints[:min(len(endpoints), 5)], ","), "network_project": w.req.Target.Project, strings.ToLower(b.direction): "yes",
 	}
 	for _, g := range w.groups {
@@ -466,7 +466,7 @@ func (w ways) cause(s behind, blocked []shut, seen timeout, confidence diagnose.
 		}
 	}
 	who := some(clients, "client")
-	what := fmt.Sprintf("No firewall rule on network %s admits %s to %s", b.in.Network, who, b.endpoint)
+	what := fmt.Sprintf("No firewall rule%s admits %s to %s", firewall.On(b.in.Network), who, b.endpoint)
 	switch {
 	case b.direction == firewall.Egress:
 		what = fmt.Sprintf("The firewall doesn't let %s out to %s (%s)", who, b.endpoint, firewall.Describe(b.by))

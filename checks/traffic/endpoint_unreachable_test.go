@@ -49,6 +49,12 @@ func TestEndpointUnreachable(t *testing.T) {
 			evidence.Put(s, evidence.EffectiveFirewalls, []evidence.FirewallSet{{Network: network, Rules: rules, Source: api}}, api)
 		}
 	}
+	pasted := func(network string, rules ...evidence.FirewallRule) func(*evidence.Set) {
+		src := evidence.Source{Collector: "file", Detail: "firewall.json", Vantage: evidence.FromAPI, Pasted: true}
+		return func(s *evidence.Set) {
+			evidence.Put(s, evidence.EffectiveFirewalls, []evidence.FirewallSet{{Network: network, Rules: rules, Source: src}}, src)
+		}
+	}
 	endpoints := func(state string, addresses ...string) func(*evidence.Set) {
 		var l []evidence.EndpointHealth
 		for _, a := range addresses {
@@ -156,6 +162,8 @@ func TestEndpointUnreachable(t *testing.T) {
 		{Name: "Shared VPC", Request: live, Put: put(endpoints("HEALTHY", "10.132.0.10"), neg(func(g *evidence.EndpointGroup) { g.NetworkProject = "net-host-77aa" }), slow, in(network, checks)),
 			Want: []checkstest.Want{{Params: map[string]string{"network_project": "net-host-77aa"}}}},
 		{Name: "the endpoint's network isn't told", Request: live, Put: put(endpoints("HEALTHY", "10.132.0.10"), slow, in(network, checks)), Want: []checkstest.Want{{Confidence: diagnose.Likely}}},
+		{Name: "the firewall is from a file", Request: live, Put: put(healthy, slow, pasted(network, checks)), Want: []checkstest.Want{{Summary: "on network mesh-vpc", Confidence: diagnose.Likely}}},
+		{Name: "the firewall is from a file without VPC rules", Request: live, Put: put(healthy, slow, pasted("", org(rule("deny", 1, any)))), Want: []checkstest.Want{{Confidence: diagnose.Likely, Params: map[string]string{"network": network}}}},
 		{Name: "the kernel's limit", Request: live, Put: put(healthy, log("10.132.0.10:8080", "upstream_reset_before_response_started{remote_connection_failure,delayed_connect_error:_110}", "UF"), in(network, checks)), Want: []checkstest.Want{{}}},
 
 		{Name: "both are admitted", Request: live, Put: put(healthy, slow, in(network, checks, rule("allow", 65534, "10.128.0.0/9")))},
