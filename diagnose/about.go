@@ -31,7 +31,7 @@ const (
 	AboutCluster    Aspect = "cluster"  // of a proxy's configuration
 	AboutHost       Aspect = "host"     // that requests ask for, without a port
 	AboutVersion    Aspect = "version"  // of the proxy
-	AboutFailure    Aspect = "failure"  // what else tells two faults of one check apart
+	AboutFailure    Aspect = "failure"  // what else tells two faults of one check apart; checks differ in its words
 )
 
 // About says what a cause is about, by the names that its evidence really told: none where it told none. Empty names count
@@ -118,66 +118,47 @@ type world struct {
 	project   evidence.Project
 	instances []evidence.Instance
 	metadata  map[string]map[string]string // of nodes, by node id
-	hosts     map[string]string            // what was recorded on one host, by the archive's name: the node id; "" where none or several are told
-	archives  []string                     // that were recorded on one host
+	recorded  map[string]About             // whose recording each bundle is
 	artifacts []string                     // names of the files handed in, the longest first
 }
 
 // newWorld reads what tells of names.
 func newWorld(req Request, set *evidence.Set) world {
 	v := evidence.NewView(set)
-	w := world{target: req.Target, metadata: map[string]map[string]string{}, hosts: map[string]string{}}
+	w := world{target: req.Target, metadata: map[string]map[string]string{}, recorded: map[string]About{}}
 	for _, a := range req.Artifacts {
 		w.artifacts = append(w.artifacts, a.Name)
 	}
 	slices.SortFunc(w.artifacts, func(a, b string) int { return len(b) - len(a) })
 	w.project, _ = evidence.Get(v, evidence.ProjectFact)
 	w.instances, _ = evidence.Get(v, evidence.Instances)
-	files, _ := evidence.Get(v, evidence.Artifacts)
-	for _, f := range files {
-		// Of archives those alone have an entry of their own that say of which host they are.
-		if f.Used && slices.Contains(w.artifacts, f.Name) && slices.ContainsFunc(files, func(m evidence.ArtifactFile) bool { return strings.HasPrefix(m.Name, f.Name+"/") }) {
-			w.archives = append(w.archives, f.Name)
-		}
-	}
-	nodes := map[string][]string{} // by archive
-	saw := func(id string, metadata map[string]string, src evidence.Source) {
-		if id == "" {
-			return
-		}
-		if len(metadata) > 0 || w.metadata[id] == nil {
+	saw := func(id string, metadata map[string]string) {
+		if id != "" && (len(metadata) > 0 || w.metadata[id] == nil) {
 			w.metadata[id] = metadata
-		}
-		if at := w.origin(src).archive; at != "" && !slices.Contains(nodes[at], id) {
-			nodes[at] = append(nodes[at], id)
 		}
 	}
 	clients, _ := evidence.Get(v, evidence.Clients)
 	for _, c := range clients.Clients {
-		saw(c.NodeID, c.Metadata, evidence.Source{})
+		saw(c.NodeID, c.Metadata)
 	}
 	statuses, _ := evidence.Get(v, evidence.ClientStatuses)
 	for _, s := range statuses {
-		saw(s.Client.NodeID, s.Client.Metadata, evidence.Source{})
+		saw(s.Client.NodeID, s.Client.Metadata)
 	}
 	bootstraps, _ := evidence.Get(v, evidence.Bootstraps)
 	for _, b := range bootstraps {
-		saw(b.NodeID, b.Metadata, b.Source)
+		saw(b.NodeID, b.Metadata)
 	}
-	dumps, _ := evidence.Get(v, evidence.EnvoyDumps)
-	for _, d := range dumps {
-		if d.Dump != nil && !d.Baseline {
-			saw(d.Dump.NodeID, nil, d.Source)
+	recordings, _ := evidence.Get(v, evidence.Recordings)
+	for _, r := range recordings {
+		a := About{AboutAccount: {r.Identity.Email}}
+		if len(r.NodeIDs) == 1 {
+			a = a.with(AboutNode, r.NodeIDs[0])
 		}
-	}
-	infos, _ := evidence.Get(v, evidence.EnvoyInfos)
-	for _, i := range infos {
-		saw(i.Info.Node.ID, nil, i.Source)
-	}
-	for at, ids := range nodes {
-		if len(ids) == 1 {
-			w.hosts[at] = ids[0]
+		if i := r.Identity; i.Zone != "" && i.Instance != "" {
+			a = a.with(AboutVM, i.Zone+"/"+i.Instance)
 		}
+		w.recorded[r.File] = a
 	}
 	return w
 }
@@ -186,27 +167,15 @@ func newWorld(req Request, set *evidence.Set) world {
 type place struct {
 	collector string
 	file      string // or what was asked, of what is live
-	archive   string // the file is a part of what was recorded on one host
+	recording string // the bundle of one host that the file is from
 }
 
 // origin gives where a source's word is from.
 func (w world) origin(s evidence.Source) place {
-	p := place{collector: s.Collector}
+	p := place{collector: s.Collector, recording: s.Recording}
 	p.file, _, _ = strings.Cut(s.Detail, " line ")
-	if !s.Pasted {
-		return p
-	}
-	for _, a := range w.artifacts {
-		if p.file == a || strings.HasPrefix(s.Detail, a+" ") {
-			p.file = a
-			return p
-		}
-		if strings.HasPrefix(p.file, a+"/") {
-			if slices.Contains(w.archives, a) {
-				p.archive = a
-			}
-			return p
-		}
+	if i := slices.IndexFunc(w.artifacts, func(a string) bool { return strings.HasPrefix(s.Detail, a+" ") }); s.Pasted && i >= 0 {
+		p.file = w.artifacts[i] // what follows says where in it
 	}
 	return p
 }

@@ -50,8 +50,8 @@ func (w world) member(f Finding) member {
 	})
 	if !m.wide && !f.about.namesProxy() {
 		for _, p := range m.places {
-			if id := w.hosts[p.archive]; p.archive != "" && id != "" {
-				m.told = m.told.with(AboutNode, id)
+			for k, v := range w.recorded[p.recording] {
+				m.told = m.told.with(k, v...)
 			}
 		}
 	}
@@ -171,7 +171,7 @@ func alike(a, b member, w world) bool {
 	if a.who.namesProxy() && b.who.namesProxy() {
 		return false // and they don't contradict each other
 	}
-	same := func(x, y place) bool { return x.file == y.file || x.archive != "" && x.archive == y.archive }
+	same := func(x, y place) bool { return x.file == y.file || x.recording != "" && x.recording == y.recording }
 	if slices.ContainsFunc(a.places, func(x place) bool { return slices.ContainsFunc(b.places, func(y place) bool { return same(x, y) }) }) {
 		return false
 	}
@@ -282,7 +282,7 @@ func (e *Engine) fold(in []Finding, w world, results map[CheckID]Result) []Findi
 	isSymptom := make([]bool, len(in))
 	for j, f := range in {
 		for i, s := range in {
-			if slices.Contains(e.byID[f.Check].Explains, s.Check) && !f.about.contradicts(s.about, w) && covers(f, s, w) {
+			if slices.Contains(e.byID[f.Check].Explains, s.Check) && !f.about.without(AboutFailure).contradicts(s.about, w) && covers(f, s, w) {
 				explains[j] = append(explains[j], i)
 				isSymptom[i] = true
 			}

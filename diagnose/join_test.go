@@ -37,9 +37,12 @@ const (
 )
 
 func knowsVMs() Collector {
-	return Collector{Name: "vms", Provides: []evidence.Name{evidence.Instances.Name(), evidence.ProjectFact.Name(), one.Name()},
+	return Collector{Name: "vms", Provides: []evidence.Name{evidence.Instances.Name(), evidence.ProjectFact.Name(), evidence.Recordings.Name(), one.Name()},
 		Collect: func(_ context.Context, _ Request, _ *evidence.View, s *evidence.Set) error {
 			evidence.Put(s, one, 1, fromAPI("one"))
+			evidence.Put(s, evidence.Recordings, []evidence.Recording{
+				{File: "a.tar.gz", NodeIDs: []string{nodeA}}, {File: "b.tar.gz", Identity: evidence.WorkloadIdentity{Zone: "us-central1-a", Instance: "vm-b"}},
+			}, fromFile("bundles"))
 			evidence.Put(s, evidence.ProjectFact, evidence.Project{ID: "mesh-prod-4f2a", Number: "482915067713"}, fromAPI("projects.get"))
 			evidence.Put(s, evidence.Instances, []evidence.Instance{
 				{Name: "vm-a", Zone: "us-central1-a", Addresses: []string{"10.128.0.7"}, ServiceAccounts: []evidence.ServiceAccount{{Email: "a@x"}}},
@@ -62,6 +65,11 @@ func TestJoining(t *testing.T) {
 	}
 	account := func(email string) Cause {
 		return cause("account "+email, Likely, About{AboutAccount: {email}}, permissions, fromAPI("troubleshoot"))
+	}
+	recorded := func(file, bundle string) Cause {
+		c := log(file, About{})
+		c.Evidence[0].Source.Recording = bundle
+		return c
 	}
 	oneProxy := Request{Target: Target{Project: "mesh-prod-4f2a", Network: "mesh-vpc", Zone: "us-central1-a", Instance: "vm-a"}}
 	for _, tc := range []struct {
@@ -92,6 +100,9 @@ func TestJoining(t *testing.T) {
 		{"two dumps of one node", Request{}, []Cause{dump("a.json", nodeB), dump("b.json", nodeB)}, []string{"dump a.json: likely, 2"}},
 		{"a dump and a nameless log", Request{}, []Cause{dump("a.json", nodeB), log("a.log", About{})}, []string{"dump a.json: confirmed, 2"}},
 		{"two dumps and a nameless log", Request{}, []Cause{dump("a.json", nodeA), dump("b.json", nodeB), log("a.log", About{})}, []string{"dump a.json: likely, 1", "dump b.json: likely, 1", "log a.log: likely, 1"}},
+		{"logs of one recording", Request{}, []Cause{recorded("a.log", "a.tar.gz"), recorded("b.log", "a.tar.gz")}, []string{"log a.log: likely, 2"}},
+		{"logs of two recordings", Request{}, []Cause{recorded("a.log", "a.tar.gz"), recorded("b.log", "b.tar.gz")}, []string{"log a.log: likely, 1", "log b.log: likely, 1"}},
+		{"a recording's log and its VM", Request{}, []Cause{recorded("a.log", "a.tar.gz"), api(vmA), api(vmB)}, []string{"vm " + vmA + ": confirmed, 2", "vm " + vmB + ": likely, 1"}},
 		{"two networks", Request{}, []Cause{log("a.log", About{AboutNetwork: {"mesh-vpc"}}), cause("rules", Likely, About{AboutNetwork: {"other"}}, vms, fromAPI("rules"))},
 			[]string{"log a.log: likely, 1", "rules: likely, 1"}},
 		{"a project by id and by number", Request{}, []Cause{log("a.log", About{AboutProject: {"482915067713"}}), cause("rules", Likely, About{AboutProject: {"mesh-prod-4f2a"}}, vms, fromAPI("rules"))},

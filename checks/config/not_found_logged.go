@@ -52,7 +52,7 @@ var NotFoundLogged = diagnose.Check{
 	Layer:    diagnose.LayerConfig,
 	Symptoms: []diagnose.Symptom{diagnose.SymptomNoConfig},
 	Needs: []evidence.Name{
-		evidence.LogMessages.Name(), evidence.ForwardingRules.Name(), evidence.Meshes.Name(), evidence.Gateways.Name(),
+		evidence.LogMessages.Name(), evidence.ForwardingRules.Name(), evidence.Meshes.Name(), evidence.Gateways.Name(), evidence.ProjectFact.Name(),
 	},
 	Explains: []diagnose.CheckID{
 		"controlplane/no-client-connected", "controlplane/client-not-connected", "controlplane/api-errors",
@@ -67,6 +67,7 @@ func notFoundLogged(req diagnose.Request, v *evidence.View) ([]diagnose.Cause, e
 	if err != nil {
 		return nil, err
 	}
+	own := ownProject(req, v)
 	var causes []diagnose.Cause
 	at := map[string]int{} // one cause for each thing that wasn't found
 	for _, m := range log {
@@ -74,7 +75,8 @@ func notFoundLogged(req diagnose.Request, v *evidence.View) ([]diagnose.Cause, e
 			continue
 		}
 		missing := loggedPlace(req, m)
-		if there(v, missing) {
+		// What is known is of the project asked about: it refutes no message about another.
+		if !otherProject(m.Fields["project"], own) && there(v, missing) {
 			continue
 		}
 		c := logged(req, m, missing)
@@ -113,6 +115,14 @@ func loggedPlace(req diagnose.Request, m evidence.LogMessage) place {
 		return placeOf(s, "target")
 	}
 	return place{}
+}
+
+// otherProject says whether a project that a message names is certainly not this one.
+func otherProject(named string, own evidence.Project) bool {
+	if evidence.Numeric(named) {
+		return own.Number != "" && named != own.Number
+	}
+	return named != "" && own.ID != "" && named != own.ID
 }
 
 // there says whether the APIs, or their answers as files, show what a message says is missing.

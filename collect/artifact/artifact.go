@@ -6,6 +6,7 @@
 package artifact
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"log/slog"
@@ -100,6 +101,7 @@ func (r *Reader) collect(ctx context.Context, req diagnose.Request, _ *evidence.
 	var late error
 	left := int64(bundle.MaxBytes)
 	loose := &looseRules{}
+	first := make([]evidence.ArtifactFile, len(req.Artifacts)) // what became of each file; of an archive's, of the first
 	for i, a := range req.Artifacts {
 		entry := evidence.ArtifactFile{Name: a.Name}
 		switch {
@@ -109,11 +111,20 @@ func (r *Reader) collect(ctx context.Context, req diagnose.Request, _ *evidence.
 			late = context.Cause(ctx)
 			entry.Note = notInTime
 		default:
+			if j := earlier(req.Artifacts[:i], a); j >= 0 {
+				// Told twice it would look like two proxies that say the same.
+				first := first[j]
+				entry.Kind, entry.Used, entry.Note = first.Kind, first.Used, "the same as "+req.Artifacts[j].Name+", and read once"
+				break
+			}
 			read := r.file(ctx, a, set, &left, loose)
 			if slices.ContainsFunc(read, func(f evidence.ArtifactFile) bool { return f.Note == notInTime }) {
 				late = context.Cause(ctx)
 			}
 			files = append(files, read...)
+			if len(read) > 0 {
+				first[i] = read[0]
+			}
 			continue
 		}
 		files = append(files, entry)
@@ -124,6 +135,13 @@ func (r *Reader) collect(ctx context.Context, req diagnose.Request, _ *evidence.
 		return fmt.Errorf("reading files: %w", late)
 	}
 	return nil
+}
+
+// earlier gives the place of a file among those before it, -1 where there is none with the same content.
+func earlier(before []diagnose.Artifact, a diagnose.Artifact) int {
+	return slices.IndexFunc(before, func(b diagnose.Artifact) bool {
+		return b.Text == a.Text && b.Baseline == a.Baseline && bytes.Equal(b.Data, a.Data)
+	})
 }
 
 // file reads one file, and tells what became of it: of an archive, of each of its files. left is what archives may still
