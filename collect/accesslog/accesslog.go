@@ -15,7 +15,9 @@ package accesslog
 import (
 	"bytes"
 	"fmt"
+	"strings"
 	"time"
+	"unsafe"
 )
 
 // Entry is one request, or one TCP connection, as a proxy logged it. What the line doesn't tell is empty; Envoy's "-" is
@@ -63,13 +65,34 @@ func Anchors() []string {
 }
 
 // Parse reads one line. ok says whether it is of an access log.
-func Parse(line []byte) (e Entry, ok bool) { return new(parser).parse(line) }
+func Parse(line []byte) (e Entry, ok bool) {
+	if e, ok = new(parser).parse(line); ok {
+		e.own()
+	}
+	return e, ok
+}
 
 // parser reads lines, and keeps its room from one to the next: a busy gateway writes millions.
 type parser struct {
 	fields, tail []token
 }
 
+// view gives bytes as a string, without copying them: it is good as long as they stay what they are.
+func view(b []byte) string {
+	return unsafe.String(unsafe.SliceData(b), len(b)) //nolint:gosec // nothing keeps it beyond the line: see Entry.own
+}
+
+// own gives an entry texts of its own: those of a parser are views of its line.
+func (e *Entry) own() {
+	for _, s := range []*string{&e.Details, &e.Termination, &e.Transport, &e.Cluster, &e.Upstream, &e.Route, &e.Authority, &e.Reporter} {
+		*s = strings.Clone(*s)
+	}
+	for i, f := range e.Flags {
+		e.Flags[i] = strings.Clone(f)
+	}
+}
+
+// parse reads a line. What it gives is good as long as the line stays what it is: see [Entry.own].
 func (p *parser) parse(line []byte) (e Entry, ok bool) {
 	line = bytes.TrimSpace(line)
 	if len(line) > 0 && line[0] == '{' {

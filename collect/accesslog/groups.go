@@ -64,6 +64,7 @@ func (g *Groups) Block() (line func(text []byte, number int), done func(before i
 		key = e.key(key[:0])
 		at := part[string(key)]
 		if at == nil {
+			e.own()
 			at = newGroup(&e, number+1)
 			at.Sample = sample(text)
 			part[string(key)] = at

@@ -10,12 +10,30 @@ import (
 const (
 	// maxTokens bounds the fields of a line: Istio's format has twenty-five, a user's own some more.
 	maxTokens = 80
+	// fewTokens are tried first: a default format has its numbers, and the first quoted field behind them, among these.
+	fewTokens = 16
+	// tailTokens is how far the fields behind the upstream host are read: the sixth is the route.
+	tailTokens = 6
 	// maxStamp is the length of the longest time: [2024-05-01T10:11:12.123456789Z].
 	maxStamp = 40
 )
 
 // between is what stands between two quoted fields.
 const between = `" "`
+
+// lastBetween gives where between stands last; -1 where nowhere.
+func lastBetween(s string) int {
+	for end := len(s); ; {
+		i := strings.LastIndexByte(s[:end], '"')
+		if i < len(between)-1 {
+			return -1
+		}
+		if s[i-1] == ' ' && s[i-2] == '"' {
+			return i - 2
+		}
+		end = i
+	}
+}
 
 // token is one blank-separated field of a line.
 type token struct {
@@ -36,7 +54,7 @@ func (p *parser) text(line []byte) (Entry, bool) {
 	if !ok {
 		return Entry{}, false
 	}
-	p.fields = tokens(p.fields[:0], string(rest))
+	p.fields = tokens(p.fields[:0], view(rest), fewTokens)
 	t := p.fields
 	if len(t) < 3 || !t[0].quoted || !isRequest(t[0].text) || t[1].quoted || t[2].quoted {
 		return Entry{}, false
@@ -50,6 +68,11 @@ func (p *parser) text(line []byte) (Entry, bool) {
 	t = t[3:]
 	k := numbers(t)
 	if k < 0 {
+		p.fields = tokens(p.fields[:0], view(rest), maxTokens)
+		t = p.fields[3:]
+		k = numbers(t)
+	}
+	if k < 0 {
 		e.custom(t)
 		return e, true
 	}
@@ -59,11 +82,11 @@ func (p *parser) text(line []byte) (Entry, bool) {
 	}
 	// An agent may hold quotation marks: the last two of the quoted fields are counted from behind.
 	quoted := t[k+4].rest
-	last := strings.LastIndex(quoted, between)
+	last := lastBetween(quoted)
 	upstream, tail, _ := strings.Cut(quoted[last+len(between):], `"`)
 	quoted = quoted[:last]
-	e.Authority, e.Upstream = field(quoted[strings.LastIndex(quoted, between)+len(between):]), field(upstream)
-	p.tail = tokens(p.tail[:0], tail)
+	e.Authority, e.Upstream = field(quoted[lastBetween(quoted)+len(between):]), field(upstream)
+	p.tail = tokens(p.tail[:0], tail, tailTokens)
 	if t = p.tail; len(t) > 0 {
 		e.Cluster = field(t[0].text)
 	}
@@ -99,7 +122,7 @@ func startTime(line []byte) (at time.Time, rest []byte, ok bool) {
 		}
 		end := off + i + 1
 		if open := bytes.LastIndexByte(line[max(0, end-maxStamp):end], '['); open >= 0 {
-			stamp := string(line[max(0, end-maxStamp)+open+1 : end])
+			stamp := view(line[max(0, end-maxStamp)+open+1 : end])
 			if t, err := time.Parse(time.RFC3339Nano, stamp); err == nil {
 				return t, line[end+2:], true
 			}
@@ -108,9 +131,9 @@ func startTime(line []byte) (at time.Time, rest []byte, ok bool) {
 	}
 }
 
-// tokens splits a line, and adds to out. Envoy doesn't escape quotation marks, so that one ends a field only before a blank.
-func tokens(out []token, s string) []token {
-	for len(out) < maxTokens {
+// tokens splits a line, and adds up to most fields to out. Envoy doesn't escape quotation marks, so that one ends a field only before a blank.
+func tokens(out []token, s string, most int) []token {
+	for len(out) < most {
 		s = strings.TrimLeft(s, " ")
 		if s == "" {
 			break
