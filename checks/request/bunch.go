@@ -3,7 +3,6 @@ package request
 import (
 	"cmp"
 	"fmt"
-	"net"
 	"slices"
 	"strings"
 	"time"
@@ -190,8 +189,8 @@ func (b bunch) about() diagnose.About {
 		a[diagnose.AboutCluster] = append(a[diagnose.AboutCluster], g.Cluster)
 	}
 	for _, h := range b.hosts {
-		if name, _, err := net.SplitHostPort(h); err == nil {
-			h = name
+		if i := strings.LastIndexByte(h, ':'); i > 0 && evidence.Numeric(h[i+1:]) && (h[i-1] == ']' || !strings.Contains(h[:i], ":")) {
+			h = strings.Trim(h[:i], "[]")
 		}
 		a[diagnose.AboutHost] = append(a[diagnose.AboutHost], h)
 	}
