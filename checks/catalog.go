@@ -68,6 +68,7 @@ func All() []diagnose.Check {
 		request.ShutdownRace,
 		request.Timeout,
 		request.UpstreamRefused,
+		traffic.EndpointUnreachable,
 		traffic.ExcludedDestination,
 		traffic.InboundPortDropped,
 		traffic.InboundPortNotIntercepted,

@@ -203,7 +203,8 @@ type Check struct {
 	Symptoms []Symptom // what a person with this cause sees
 	// Needs are the facts that Evaluate reads; a test holds that they are those it reads.
 	Needs []evidence.Name
-	// Explains are the checks whose causes are mere symptoms of this one's, transitively, where the causes' keys nest.
+	// Explains are the checks whose causes are mere symptoms of this one's, where the causes' keys nest and their names don't
+	// contradict each other; what such a symptom explains is explained as well, where it was found.
 	Explains []CheckID
 	// Signatures are the log messages it reads as evidence.LogMessages.
 	Signatures []Signature
@@ -251,7 +252,11 @@ type Cause struct {
 	Subject string
 	// Key places the cause for folding: a slash-separated path, empty for the whole target. A cause folds another under it
 	// only where its key is empty or the start of the other's.
-	Key        string
+	Key string
+	// About names what the cause speaks of, as its evidence told it. Causes of one check that give an About, even an empty one,
+	// are joined into one where their names contradict each other nowhere; without it, only where key and subject are the same.
+	// What contradicts another cause's names is never its symptom.
+	About      About
 	Summary    string // one sentence: what is wrong, with the values compared
 	Confidence Confidence
 	Severity   Severity // where it differs from the check's

@@ -36,9 +36,8 @@ type Config struct {
 
 // Engine answers requests. It may be used by several goroutines.
 type Engine struct {
-	cfg     Config
-	byID    map[CheckID]Check
-	closure map[CheckID]map[CheckID]bool // what each check explains, transitively
+	cfg  Config
+	byID map[CheckID]Check
 }
 
 var checkID = regexp.MustCompile(`^[a-z]+/[a-z0-9]+(-[a-z0-9]+)*$`)
@@ -56,7 +55,7 @@ func New(cfg Config) (*Engine, error) {
 	}
 	cfg.Checks = slices.Clone(cfg.Checks)
 	slices.SortFunc(cfg.Checks, func(a, b Check) int { return strings.Compare(string(a.ID), string(b.ID)) })
-	e := &Engine{cfg: cfg, byID: map[CheckID]Check{}, closure: map[CheckID]map[CheckID]bool{}}
+	e := &Engine{cfg: cfg, byID: map[CheckID]Check{}}
 	for _, c := range cfg.Checks {
 		switch _, dup := e.byID[c.ID]; {
 		case !checkID.MatchString(string(c.ID)):
@@ -74,7 +73,6 @@ func New(cfg Config) (*Engine, error) {
 		if reach[c.ID] {
 			return nil, fmt.Errorf("check %s explains itself", c.ID)
 		}
-		e.closure[c.ID] = reach
 	}
 	return e, nil
 }

@@ -328,27 +328,6 @@ func TestFolding(t *testing.T) {
 	}
 }
 
-// Sources that don't know of each other raise the confidence in what they both say; one source that says it twice doesn't.
-func TestJoining(t *testing.T) {
-	for _, tc := range []struct {
-		second string
-		want   Confidence
-	}{{"log", Confirmed}, {"api", Likely}} {
-		c := positive("a/joined", one)
-		c.Evaluate = func(_ Request, v *evidence.View) ([]Cause, error) {
-			_, err := evidence.Get(v, one)
-			said := func(by string) Cause {
-				return Cause{Subject: "s", Summary: "s.", Confidence: Likely, Evidence: []Exhibit{{Fact: one.Name(), Excerpt: by, Source: source(by)}}}
-			}
-			return []Cause{said("api"), said(tc.second)}, err
-		}
-		r, err := engine(t, Config{Collectors: []Collector{gives("one", one, 1)}, Checks: []Check{c}}).Diagnose(t.Context(), Request{}, nil)
-		if err != nil || len(r.Causes) != 1 || len(r.Causes[0].Evidence) != 2 || r.Causes[0].Confidence != tc.want {
-			t.Errorf("with %s: %v, %+v", tc.second, err, r.Causes)
-		}
-	}
-}
-
 func TestRankingAndOrderAreFixed(t *testing.T) {
 	mk := func(id CheckID, sev Severity, l Layer, s ...Symptom) Check {
 		c := positive(id, one)

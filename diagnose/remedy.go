@@ -14,7 +14,7 @@ func finding(c Check, req Request, cause Cause, view *evidence.View) Finding {
 	f := Finding{
 		Check: c.ID, Title: c.Doc.Title, Severity: c.Severity, Confidence: cause.Confidence,
 		Subject: cause.Subject, Summary: cause.Summary, Explanation: c.Doc.Explanation, References: c.Doc.References,
-		Params: params(req.Target, cause.Params), key: cause.Key,
+		Params: params(req.Target, cause.Params), key: cause.Key, about: cause.About,
 	}
 	if cause.Severity != SeverityUnset {
 		f.Severity = cause.Severity

@@ -57,6 +57,8 @@ type Finding struct {
 	Params      map[string]string
 
 	key      string
+	keys     []string // by which it folds and is folded: its own and those of what was joined with it
+	about    About
 	unfilled []string
 }
 

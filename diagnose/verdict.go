@@ -11,7 +11,7 @@ import (
 )
 
 // mandatoryFacts is the one table of what HEALTHY rests on, by kind of target. Each must be known, wholly, from a live
-// source.
+// source, or from a recording that counts as one: of the VM or proxy asked about, and made just now.
 var mandatoryFacts = []struct {
 	kind    string
 	applies func(Target) bool
@@ -72,14 +72,16 @@ func mandatory(req Request) []evidence.Name {
 // report puts findings, results and observations together.
 func (e *Engine) report(req Request, set *evidence.Set, found []Finding, results map[CheckID]Result) *Report {
 	rep := &Report{Target: req.Target, Observations: set.Observations()}
-	rep.Causes = e.fold(merge(found), results)
+	w := newWorld(req, set)
+	rep.Causes = e.fold(e.join(found, w), w, results)
 	e.rank(rep.Causes, req.Symptom)
 	for _, r := range results {
 		rep.Results = append(rep.Results, r)
 	}
 	slices.SortFunc(rep.Results, func(a, b Result) int { return strings.Compare(string(a.Check), string(b.Check)) })
-	rep.Unseen = unseen(req, rep.Observations)
-	rep.Notes = notes(set)
+	counted, said, doubts := e.recordings(req, set)
+	rep.Unseen = unseen(req, rep.Observations, counted, doubts)
+	rep.Notes = append(notes(set), said...)
 	e.verdict(req, rep)
 	return rep
 }
@@ -133,17 +135,19 @@ func count(n int, one, many string) string {
 	return fmt.Sprintf("%d %s", n, many)
 }
 
-// unseen lists what was asked for and isn't known, and the mandatory facts that nobody could be asked for.
-func unseen(req Request, obs []evidence.Observation) []Unseen {
+// unseen lists what was asked for and isn't known, and the mandatory facts that nobody could be asked for. counted are the
+// recordings that count as live sources; doubts says why others don't.
+func unseen(req Request, obs []evidence.Observation, counted map[string]bool, doubts string) []Unseen {
 	must := mandatory(req)
 	var out []Unseen
 	live := map[evidence.Name]bool{} // said something about by a live source
 	for _, o := range obs {
-		live[o.Name] = live[o.Name] || !o.Source.Pasted
+		now := !o.Source.Pasted || counted[o.Source.Recording]
+		live[o.Name] = live[o.Name] || now
 		if o.Known() {
 			continue
 		}
-		u := Unseen{Fact: o.Name, Reason: o.Err.Error(), Source: o.Source, Mandatory: slices.Contains(must, o.Name) && !o.Source.Pasted}
+		u := Unseen{Fact: o.Name, Reason: o.Err.Error(), Source: o.Source, Mandatory: slices.Contains(must, o.Name) && now}
 		var d *evidence.Denied
 		if errors.As(o.Err, &d) {
 			u.Permission, u.Role, u.Command = d.Permission, d.Role, d.Command
@@ -158,6 +162,9 @@ func unseen(req Request, obs []evidence.Observation) []Unseen {
 		switch {
 		case n == evidence.PacketRules.Name():
 			reason = "interception can be seen only on the VM itself: run meshdiag collect there"
+			if doubts != "" {
+				reason += " (" + doubts + ")"
+			}
 		case slices.Contains(clusterFacts(), n):
 			reason = "no Kubernetes cluster is configured: meshdiag has no kubeconfig, and runs in no cluster"
 		}
@@ -185,84 +192,6 @@ func notes(set *evidence.Set) []string {
 		}
 	}
 	return out
-}
-
-// merge makes one finding of those of one check about the same thing.
-func merge(in []Finding) []Finding {
-	type id struct {
-		check        CheckID
-		key, subject string
-	}
-	at := map[id]int{}
-	var out []Finding
-	for _, f := range in {
-		k := id{f.Check, f.key, f.Subject}
-		i, ok := at[k]
-		if !ok {
-			at[k] = len(out)
-			out = append(out, f)
-			continue
-		}
-		o := &out[i]
-		agree := independent(o.Evidence, f.Evidence)
-		o.Evidence = append(o.Evidence, f.Evidence...)
-		o.Severity = max(o.Severity, f.Severity)
-		if f.Confidence > o.Confidence {
-			o.Confidence, o.Summary, o.Remedy, o.Params = f.Confidence, f.Summary, f.Remedy, f.Params
-		}
-		if agree && o.Confidence < Confirmed {
-			o.Confidence++ // two sources that don't know of each other say the same
-		}
-	}
-	return out
-}
-
-// independent says whether two lists of exhibits come from sources of different collectors.
-func independent(a, b []Exhibit) bool {
-	for _, x := range a {
-		for _, y := range b {
-			if x.Source.Collector == y.Source.Collector {
-				return false
-			}
-		}
-	}
-	return len(a) > 0 && len(b) > 0
-}
-
-// fold takes out the findings that another one explains, lists them under it, and notes the outcome of their checks.
-func (e *Engine) fold(in []Finding, results map[CheckID]Result) []Finding {
-	explains := func(a, b Finding) bool { return e.closure[a.Check][b.Check] && nests(a.key, b.key) }
-	var roots []Finding
-	by := map[CheckID]CheckID{}
-	root := map[CheckID]bool{}
-	for _, f := range in {
-		folded := slices.ContainsFunc(in, func(a Finding) bool { return explains(a, f) })
-		if folded {
-			continue
-		}
-		root[f.Check] = true
-		for _, s := range in {
-			if explains(f, s) && !slices.Contains(f.Symptoms, s.Check) {
-				f.Symptoms = append(f.Symptoms, s.Check)
-				if by[s.Check] == "" || f.Check < by[s.Check] {
-					by[s.Check] = f.Check
-				}
-			}
-		}
-		slices.Sort(f.Symptoms)
-		roots = append(roots, f)
-	}
-	for s, r := range by {
-		if !root[s] {
-			results[s] = Result{Check: s, Outcome: OutcomeSymptom, Reason: "explained by " + string(r)}
-		}
-	}
-	return roots
-}
-
-// nests says whether outer is the start of inner, by whole path segments.
-func nests(outer, inner string) bool {
-	return outer == "" || outer == inner || strings.HasPrefix(inner, outer+"/")
 }
 
 // rank sorts findings: first what explains the symptom asked about, then severity, confidence, layer, and names.

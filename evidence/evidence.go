@@ -36,6 +36,7 @@ type Source struct {
 	Vantage   Vantage   // from where
 	Time      time.Time // when it was seen; for a file, when the file says it was written, else when it was read
 	Pasted    bool      // from a file or text handed in, not from a live system
+	Recording string    // the recorder's bundle that the fact is from, as its [Recording] names it; "" for none
 }
 
 func (s Source) String() string {

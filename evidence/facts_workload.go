@@ -2,7 +2,9 @@ package evidence
 
 import (
 	"cmp"
+	"fmt"
 	"maps"
+	"net/netip"
 	"time"
 
 	"github.com/meshdiag/meshdiag/evidence/envoy"
@@ -25,7 +27,10 @@ var (
 	Sockets       = NewListKey[SocketList]("listening-sockets")
 	KernelModules = NewListKey[ModuleList]("kernel-modules")
 	PathAccesses  = NewListKey[PathAccess]("path-access")
+	Interfaces    = NewListKey[InterfaceList]("network-interfaces")
 	Identities    = NewListKey[WorkloadIdentity]("workload-identity")
+	// Recordings are the bundles that were handed in.
+	Recordings = NewListKey[Recording]("recordings")
 
 	// The VM, as Compute Engine tells it.
 	GuestAttributes = Key[GuestAttributeSet]{name: "guest-attributes", merge: mergeGuestAttributes}
@@ -90,11 +95,50 @@ type HostRules struct {
 	Source  Source
 }
 
+// Doubt says why rules that weren't read, or aren't evaluated, may decide otherwise than those that were; "" if none can.
+func (h HostRules) Doubt() string {
+	switch {
+	case h.Unread != "":
+		return "the rules were not read wholly: " + h.Unread
+	case h.Set.UnreadLegacy:
+		return "iptables-legacy tables were not read: run iptables-legacy-save as root"
+	case len(h.Set.NFTTables) > 0:
+		return fmt.Sprintf("nftables' own rules (table %s) are not evaluated", h.Set.NFTTables[0])
+	case h.Problem != "":
+		return "lines of the rules could not be read: " + h.Problem
+	}
+	return ""
+}
+
 // ProcessList is the processes of one host.
 type ProcessList struct {
-	List   []Process
-	Whole  bool // every process of the host is in it
-	Source Source
+	List  []Process
+	Whole bool // every process of the host is in it
+	// Network is the network namespace of which rules, sockets and interfaces were recorded beside the list, by the inode of
+	// its link in /proc (namespaces(7)); 0 where nothing tells it, as of a list that ps printed.
+	Network uint64
+	Source  Source
+}
+
+// Belonging says whether a process has the network that was looked at.
+type Belonging int
+
+// What can be told of a process's network. Where a list says nothing of networks, all its processes are taken for Here.
+const (
+	Here      Belonging = iota
+	Elsewhere           // it has a network of its own, as a container has
+	Unclear             // its link couldn't be read, for want of root
+)
+
+// Belongs says whether a process of the list has the network that was looked at.
+func (l ProcessList) Belongs(p Process) Belonging {
+	switch {
+	case l.Network == 0 || p.Network == l.Network:
+		return Here
+	case p.Network == 0:
+		return Unclear
+	}
+	return Elsewhere
 }
 
 // Process is one process.
@@ -106,6 +150,21 @@ type Process struct {
 	Command string // the program's base name: "envoy"
 	Args    string // the whole command line, as printed
 	Started time.Time
+	Network uint64 // its network namespace, as ProcessList.Network; 0 where not known
+}
+
+// InterfaceList is the network interfaces of one host or network namespace, in the kernel's order.
+type InterfaceList struct {
+	List   []Interface
+	Source Source
+}
+
+// Interface is one network interface.
+type Interface struct {
+	Name      string
+	Addresses []netip.Prefix // each with the length of its network, the first one first
+	Up        bool           // and its link is
+	Loopback  bool
 }
 
 // SocketList is the listening sockets of one host or network namespace.
@@ -141,13 +200,32 @@ type PathAccess struct {
 	Source     Source
 }
 
-// WorkloadIdentity is what the metadata server tells the workload of itself.
+// WorkloadIdentity is what the metadata server tells the workload of itself. What it doesn't tell is empty.
 type WorkloadIdentity struct {
-	Email   string
-	Scopes  []string
-	Project string // ID
-	Number  string
-	Source  Source
+	Email      string
+	Scopes     []string
+	Project    string // ID
+	Number     string
+	Zone       string // "us-central1-b"
+	Instance   string // the VM's name
+	InstanceID string
+	Address    netip.Addr // the VM's primary internal address: of its first network interface
+	Source     Source
+}
+
+// Recording is one bundle: of which VM it is, and when it was made.
+type Recording struct {
+	File     string // the bundle's name; the sources of its facts have it as their Recording
+	Hostname string
+	// Identity is what the metadata server told the recorder.
+	Identity WorkloadIdentity
+	// NodeIDs are those of the bootstraps and proxies in it.
+	NodeIDs []string
+	Taken   time.Time // by the recorded machine's clock
+	// Ahead is how far that clock was ahead of the control plane's, where ClockKnown.
+	Ahead      time.Duration
+	ClockKnown bool
+	Source     Source
 }
 
 // GuestAttributeSet is a VM's guest attributes in the namespace gce-service-proxy.

@@ -62,3 +62,14 @@ func Numeric(s string) bool {
 
 // LastSegment gives what stands behind the last slash of a resource's URL, the whole where there is none.
 func LastSegment(url string) string { return url[strings.LastIndexByte(url, '/')+1:] }
+
+// ResourcePath gives a resource's URL from its project on: several hosts and API versions name the same one.
+func ResourcePath(url string) string {
+	if i := strings.Index(url, "projects/"); i >= 0 {
+		return url[i:]
+	}
+	return url
+}
+
+// SameResource says whether two URLs name one resource.
+func SameResource(a, b string) bool { return a != "" && ResourcePath(a) == ResourcePath(b) }

@@ -52,13 +52,17 @@ func (s *Scenario) clientIP(c *Client) string {
 // grpcBootstrap is the file of a proxyless client, in the shape traffic-director-grpc-bootstrap gives it. It differs
 // where a client in the lab must: server_uri is the lab's, and so is the type of channel_creds.
 func (s *Scenario) grpcBootstrap(c *Client, serverURI string, creds channelCredsConfig) ([]byte, error) {
+	servers := []any{map[string]any{
+		"server_uri":      serverURI,
+		"channel_creds":   []any{map[string]any{"type": channelCredsType, "config": creds}},
+		"server_features": []string{"xds_v3"},
+	}}
+	if c.NoServers {
+		servers = []any{}
+	}
 	template := listenerPrefix + c.ProjectNumber + "/" + c.Network + "/%s"
 	return json.MarshalIndent(map[string]any{
-		"xds_servers": []any{map[string]any{
-			"server_uri":      serverURI,
-			"channel_creds":   []any{map[string]any{"type": channelCredsType, "config": creds}},
-			"server_features": []string{"xds_v3"},
-		}},
+		"xds_servers": servers,
 		"authorities": map[string]any{xdsAuthority: map[string]any{"client_listener_resource_name_template": template}},
 		"node": map[string]any{
 			"id":       c.nodeID(),
@@ -107,11 +111,11 @@ var envoyBootstrap = template.Must(template.New("bootstrap").Parse(`node:
     {{$k}}: "{{$v}}"
 {{- end}}
 dynamic_resources:
-  lds_config: {ads: {}, resource_api_version: V3}
+  lds_config: {ads: {}, resource_api_version: V3{{.FetchTimeout}}}
   cds_config: {ads: {}, resource_api_version: V3}
   ads_config:
     api_type: GRPC
-    transport_api_version: V3
+    transport_api_version: {{.Transport}}
     grpc_services:
     - google_grpc:
         target_uri: {{.Target}}
@@ -132,7 +136,7 @@ admin:
 func (s *Scenario) envoyBootstrapYAML(c *Client, target, caFile string) ([]byte, error) {
 	var b strings.Builder
 	err := envoyBootstrap.Execute(&b, map[string]any{"ID": c.nodeID(), "Zone": s.Zone, "Metadata": s.envoyMetadata(c),
-		"Target": target, "CAFile": caFile})
+		"Target": target, "CAFile": caFile, "FetchTimeout": s.fetchTimeout(), "Transport": c.Transport})
 	if err != nil {
 		return nil, fmt.Errorf("writing the Envoy bootstrap of %s: %w", c.Name, err)
 	}

@@ -13,6 +13,7 @@ import (
 	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
 	statusv3 "github.com/envoyproxy/go-control-plane/envoy/service/status/v3"
 	"github.com/envoyproxy/go-control-plane/pkg/cache/v3"
+	"github.com/envoyproxy/go-control-plane/pkg/resource/v3"
 	"github.com/envoyproxy/go-control-plane/pkg/server/sotw/v3"
 	"github.com/envoyproxy/go-control-plane/pkg/server/v3"
 	"google.golang.org/grpc"
@@ -27,7 +28,7 @@ import (
 type controlPlane struct {
 	scenario *Scenario
 	tokens   *tokens
-	backend  hostPort // where the endpoints of every service are
+	upstream map[string]hostPort // where the endpoints of services are, by what they are
 	latency  time.Duration
 	cache    cache.SnapshotCache
 	grpc     *grpc.Server
@@ -70,14 +71,14 @@ type sentResponse struct {
 	at             time.Time
 }
 
-func newControlPlane(s *Scenario, tok *tokens, backend hostPort, latency time.Duration) *controlPlane {
+func newControlPlane(s *Scenario, tok *tokens, upstream map[string]hostPort, latency time.Duration) *controlPlane {
 	ctx, cancel := context.WithCancel(context.Background())
-	c := &controlPlane{scenario: s, tokens: tok, backend: backend, latency: latency, cancel: cancel,
+	c := &controlPlane{scenario: s, tokens: tok, upstream: upstream, latency: latency, cancel: cancel,
 		streams: map[int64]*xdsStream{}, changed: make(chan struct{})}
 	// ads=false: in ADS mode the cache holds an answer back until a client asks for every resource of the snapshot,
 	// which a gRPC client never does. The order that ADS promises comes from WithOrderedADS.
 	c.cache = cache.NewSnapshotCache(false, cache.IDHash{}, nil)
-	xds := server.NewServer(ctx, holdOnNACK{c.cache}, server.CallbackFuncs{
+	xds := server.NewServer(ctx, holdOnNACK{c.cache, s.Fault.Withhold}, server.CallbackFuncs{
 		StreamOpenFunc:     c.onOpen,
 		StreamClosedFunc:   c.onClosed,
 		StreamRequestFunc:  c.onRequest,
@@ -91,6 +92,9 @@ func newControlPlane(s *Scenario, tok *tokens, backend hostPort, latency time.Du
 
 // ServeHTTP serves gRPC and REST on one port, as trafficdirector.googleapis.com does.
 func (c *controlPlane) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if d, err := time.ParseDuration(c.scenario.Fault.Clock); err == nil {
+		w.Header().Set("Date", time.Now().Add(d).UTC().Format(http.TimeFormat))
+	}
 	if r.ProtoMajor == 2 && strings.HasPrefix(r.Header.Get("Content-Type"), "application/grpc") {
 		c.grpc.ServeHTTP(w, r)
 		return
@@ -108,10 +112,17 @@ func (c *controlPlane) close() {
 }
 
 // holdOnNACK keeps the cache from answering a NACK with the version just rejected, at once and for ever: it says to
-// the cache that the client has what it refused, so that only another version is sent.
-type holdOnNACK struct{ cache.SnapshotCache }
+// the cache that the client has what it refused, so that only another version is sent. What the scenario withholds it never
+// sends.
+type holdOnNACK struct {
+	cache.SnapshotCache
+	withhold string
+}
 
 func (h holdOnNACK) CreateWatch(r *cache.Request, sub cache.Subscription, ch chan cache.Response) (func(), error) {
+	if h.withhold != "" && r.GetTypeUrl() == withheldType(h.withhold) {
+		return func() {}, nil
+	}
 	if r.GetErrorDetail() != nil {
 		if snap, err := h.GetSnapshot(r.GetNode().GetId()); err == nil {
 			r.VersionInfo = snap.GetVersion(r.GetTypeUrl())
@@ -229,8 +240,7 @@ func (st *xdsStream) answeredBut(silent ...string) bool {
 
 // admit does what Traffic Director does before it serves a stream: who is it, may it, and is there anything for it.
 func (c *controlPlane) admit(ctx context.Context, node *corev3.Node) error {
-	const method = "envoy.service.discovery.v3.AggregatedDiscoveryService.StreamAggregatedResources"
-	id, err := c.caller(ctx, method)
+	id, err := c.caller(ctx, adsMethod)
 	if err != nil {
 		return err
 	}
@@ -262,6 +272,14 @@ func (c *controlPlane) admit(ctx context.Context, node *corev3.Node) error {
 func (c *controlPlane) caller(ctx context.Context, method string) (identity, error) {
 	if c.scenario.Fault.ControlPlane == "unavailable" {
 		return identity{}, errUnavailable()
+	}
+	if method == adsMethod {
+		switch c.scenario.Fault.ControlPlane {
+		case "quota":
+			return identity{}, errQuota(c.scenario.Project.Number)
+		case "internal":
+			return identity{}, status.Error(codes.Internal, "Internal error encountered.")
+		}
 	}
 	md, _ := metadata.FromIncomingContext(ctx)
 	var id identity
@@ -298,6 +316,9 @@ func (c *controlPlane) permit(id identity, number, network string) error {
 	return nil
 }
 
+// adsMethod is what a proxy calls.
+const adsMethod = "envoy.service.discovery.v3.AggregatedDiscoveryService.StreamAggregatedResources"
+
 // parseNodeID splits projects/<number>/networks/<network, mesh:NAME or scope:NAME>/nodes/<node>.
 func parseNodeID(id string) (number, network string, err error) {
 	p := strings.Split(id, "/")
@@ -320,4 +341,9 @@ func notFound(number, network string) error {
 	}
 	return status.Errorf(codes.NotFound,
 		"Requested entity was not found. Cloud Service Mesh configuration was not found for %s %q in project %q.", kind, name, number)
+}
+
+// withheldType is the type URL of what a scenario withholds.
+func withheldType(name string) string {
+	return map[string]string{"listener": resource.ListenerType, "route": resource.RouteType}[name]
 }

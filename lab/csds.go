@@ -252,6 +252,9 @@ func (c *controlPlane) configsOf(st *xdsStream, withoutContents bool) []*statusv
 				out = append(out, g)
 			}
 		}
+		if t.sent == nil && len(t.subscribed) == 0 { // asked for as a whole
+			out = append(out, &statusv3.ClientConfig_GenericXdsConfig{TypeUrl: url, ConfigStatus: statusv3.ConfigStatus_NOT_SENT})
+		}
 		for _, n := range t.subscribed {
 			if !seen[n] && n != "*" {
 				out = append(out, &statusv3.ClientConfig_GenericXdsConfig{TypeUrl: url, Name: n,

@@ -76,6 +76,7 @@ func (s *Scenario) fillDefaults() {
 		}
 		if c.Kind == "envoy" {
 			setDefault(&c.Version, defaultEnvoyVersion)
+			setDefault(&c.Transport, "V3")
 		}
 		if c.Attempts == 0 {
 			c.Attempts = 1
@@ -125,6 +126,8 @@ func (s *Scenario) validate() error {
 		return fmt.Errorf("expect.exit: %d, expected %d for %s", s.Expect.Exit, exit, s.Expect.Verdict)
 	case (len(s.Expect.Causes) > 0) != (s.Expect.Verdict == VerdictCausesFound):
 		return fmt.Errorf("expect.causes: %d given for verdict %s", len(s.Expect.Causes), s.Expect.Verdict)
+	case len(s.Expect.Symptoms) > 0 && len(s.Expect.Causes) == 0:
+		return fmt.Errorf("expect.symptoms: given without causes")
 	case !isNumber(s.Project.Number):
 		return fmt.Errorf("project.number: %q, expected digits", s.Project.Number)
 	case s.Ask.Network != "" && s.Ask.Mesh != "":
@@ -136,6 +139,17 @@ func (s *Scenario) validate() error {
 		}
 		if err := oneOf("services."+v.Name+".proxy", v.Proxy, "grpc", "http", "tcp"); err != nil {
 			return err
+		}
+		for _, w := range v.Withhold {
+			if err := oneOf("services."+v.Name+".withhold", w, "route", "cluster", "endpoints"); err != nil {
+				return err
+			}
+		}
+		if err := oneOf("services."+v.Name+".upstream", v.Upstream, "", upstreamClosed, upstreamMute, upstreamUnreachable); err != nil {
+			return err
+		}
+		if d, err := time.ParseDuration(v.Timeout); v.Timeout != "" && (err != nil || d <= 0) {
+			return fmt.Errorf("services.%s.timeout: %q, expected a duration such as 50ms", v.Name, v.Timeout)
 		}
 		for _, f := range v.Filters {
 			if err := oneOf("services."+v.Name+".metadata_filters.match", f.Match, "MATCH_ALL", "MATCH_ANY"); err != nil {
@@ -175,13 +189,19 @@ func (s *Scenario) validate() error {
 			return err
 		}
 	}
-	if err := oneOf("fault.dns", s.Fault.DNS, "", "nxdomain", "servfail", "timeout"); err != nil {
+	if err := oneOf("fault.dns", s.Fault.DNS, "", "nxdomain", "servfail", "timeout", "unexpected"); err != nil {
 		return err
 	}
 	if err := oneOf("fault.path", s.Fault.Path, "", "blackhole", "intercept-tls", "break-grpc"); err != nil {
 		return err
 	}
-	return oneOf("fault.control_plane", s.Fault.ControlPlane, "", "unavailable")
+	if _, err := time.ParseDuration(s.Fault.Clock); s.Fault.Clock != "" && err != nil {
+		return fmt.Errorf("fault.clock: %q, expected a duration such as -10m", s.Fault.Clock)
+	}
+	if err := oneOf("fault.withhold", s.Fault.Withhold, "", "listener", "route"); err != nil {
+		return err
+	}
+	return oneOf("fault.control_plane", s.Fault.ControlPlane, "", "unavailable", "quota", "internal")
 }
 
 var envoyVersion = regexp.MustCompile(`^\d+\.\d+\.\d+$`)
@@ -205,10 +225,10 @@ func (s *Scenario) validateClients() error {
 			return fmt.Errorf("%s.instance: no instance %q", at, c.Instance)
 		case c.Account != "" && s.account(c.Account) == nil:
 			return fmt.Errorf("%s.account: no account %q", at, c.Account)
-		case c.Kind != "grpc" && (c.Authority != "" || c.NoBootstrap):
-			return fmt.Errorf("%s: authority and no_bootstrap are for kind grpc", at)
-		case c.SentAgo != "" && len(c.Silent) == 0:
-			return fmt.Errorf("%s.sent_ago: only with silent", at)
+		case c.Kind != "grpc" && (c.Authority != "" || c.NoBootstrap || c.NoServers):
+			return fmt.Errorf("%s: authority, no_bootstrap and no_servers are for kind grpc", at)
+		case c.Kind != "envoy" && (c.SentAgo != "" || c.Rejects != "" || len(c.Requests) > 0):
+			return fmt.Errorf("%s: sent_ago, rejects and requests are for kind envoy", at)
 		}
 		if c.SentAgo != "" {
 			if d, err := time.ParseDuration(c.SentAgo); err != nil || d <= 0 {
@@ -227,15 +247,24 @@ func (s *Scenario) validateClients() error {
 		}
 	}
 	a := s.Ask
-	if (a.NodeID || a.Instance || len(a.Files) > 0) && s.client(a.Client) == nil {
+	if (a.NodeID || a.Instance || a.EnvoyAdmin || len(a.Files) > 0) && s.client(a.Client) == nil {
 		return fmt.Errorf("ask.client: no client %q", a.Client)
+	}
+	if a.EnvoyAdmin && s.client(a.Client).Kind != "envoy" {
+		return fmt.Errorf("ask.envoy_admin: client %q is no Envoy", a.Client)
+	}
+	if c := s.client(a.Baseline); a.Baseline != "" && (c == nil || c.Kind != "envoy") {
+		return fmt.Errorf("ask.baseline: no client %q of kind envoy", a.Baseline)
 	}
 	if a.Instance && s.client(a.Client).Instance == "" {
 		return fmt.Errorf("ask.instance: client %q runs on no instance", a.Client)
 	}
 	for _, f := range a.Files {
-		if err := oneOf("ask.files", f, "bootstrap", "log"); err != nil {
+		if err := oneOf("ask.files", f, "bootstrap", "log", "access_log", configDumpPage, clustersPage, listenersPage, serverInfoPage, statsPage, initDumpPage); err != nil {
 			return err
+		}
+		if f != "bootstrap" && f != "log" && s.client(a.Client).Kind != "envoy" {
+			return fmt.Errorf("ask.files: client %q has no %s", a.Client, f)
 		}
 	}
 	return nil

@@ -80,11 +80,19 @@ func (n *nameServer) ServeDNS(w dns.ResponseWriter, q *dns.Msg) {
 		m.Rcode = dns.RcodeServerFailure
 	case question.Qtype == dns.TypeA:
 		m.Answer = []dns.RR{&dns.A{Hdr: dns.RR_Header{Name: question.Name, Rrtype: dns.TypeA, Class: dns.ClassINET, Ttl: answerTTL},
-			A: net.IPv4(127, 0, 0, 1)}}
+			A: n.address()}}
 	default: // the name exists, and has nothing of that type
 		m.Ns = startOfAuthority()
 	}
 	_ = w.WriteMsg(m) // the caller has gone away
+}
+
+// address is the control plane's, or where nobody said that it is: nothing listens there.
+func (n *nameServer) address() net.IP {
+	if n.fault == "unexpected" {
+		return net.IPv4(127, 0, 0, 53)
+	}
+	return net.IPv4(127, 0, 0, 1)
 }
 
 func startOfAuthority() []dns.RR {

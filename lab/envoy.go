@@ -3,7 +3,6 @@ package lab
 import (
 	"context"
 	"crypto/tls"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -14,14 +13,15 @@ import (
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
-	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
 	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
 	"github.com/envoyproxy/go-control-plane/pkg/resource/v3"
+	spb "google.golang.org/genproto/googleapis/rpc/status"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/anypb"
 	"google.golang.org/protobuf/types/known/structpb"
 )
 
@@ -35,6 +35,17 @@ type envoyClient struct {
 	cancel  context.CancelFunc
 	done    sync.WaitGroup
 	settled chan error // one value: nil when all was answered or the last attempt refused
+	gaveUp  chan error // one value, once it no longer waits for its first listeners; nil where it gets some
+
+	mu       sync.Mutex
+	received map[string]*receipt // by type URL
+}
+
+// receipt is what an Envoy was last sent of a type.
+type receipt struct {
+	version   string
+	at        time.Time
+	resources []*anypb.Any
 }
 
 func (s *surroundings) startEnvoy(c *Client) (proxy, error) {
@@ -61,8 +72,12 @@ func (s *surroundings) startEnvoy(c *Client) (proxy, error) {
 		return nil, fmt.Errorf("client %s: %w", c.Name, err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	e := &envoyClient{surroundings: s, client: c, conn: conn, cancel: cancel, settled: make(chan error, 1)}
+	e := &envoyClient{surroundings: s, client: c, conn: conn, cancel: cancel, settled: make(chan error, 1), received: map[string]*receipt{}}
 	e.done.Go(func() { e.run(ctx) })
+	if s.scenario.Fault.Withhold == "listener" {
+		e.gaveUp = make(chan error, 1)
+		e.done.Go(func() { e.giveUp(ctx) })
+	}
 	return e, nil
 }
 
@@ -75,7 +90,51 @@ func (e *envoyClient) settle(ctx context.Context) error {
 	case <-ctx.Done():
 		return fmt.Errorf("client %s: %w", e.client.Name, ctx.Err())
 	}
-	return e.controlPlane.await(ctx, e.client.nodeID(), func(st *xdsStream) bool { return st.answeredBut(e.silentTypes()...) })
+	if e.gaveUp != nil {
+		select {
+		case err := <-e.gaveUp:
+			if err != nil {
+				return err
+			}
+		case <-ctx.Done():
+			return fmt.Errorf("client %s: %w", e.client.Name, ctx.Err())
+		}
+	}
+	if err := e.controlPlane.await(ctx, e.client.nodeID(), func(st *xdsStream) bool { return st.answeredBut(e.silentTypes()...) }); err != nil {
+		return err
+	}
+	return e.play(ctx)
+}
+
+// initialFetchTimeout is how long an Envoy waits for its first listeners where none come: its bootstrap says so. Envoy's own
+// is 15 s.
+const initialFetchTimeout = 50 * time.Millisecond
+
+// fetchTimeout is what the bootstrap says of it.
+func (s *Scenario) fetchTimeout() string {
+	if s.Fault.Withhold != "listener" {
+		return ""
+	}
+	return fmt.Sprintf(", initial_fetch_timeout: %gs", initialFetchTimeout.Seconds())
+}
+
+// giveUp writes what Envoy does when its first listeners don't come in time.
+func (e *envoyClient) giveUp(ctx context.Context) {
+	t := time.NewTimer(initialFetchTimeout)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-ctx.Done():
+		e.gaveUp <- nil
+		return
+	}
+	e.gaveUp <- e.logLine("warning", "config", "source/extensions/config_subscription/grpc/grpc_subscription_impl.cc:130",
+		"gRPC config: initial fetch timed out for "+resource.ListenerType)
+}
+
+// logLine writes a line as Envoy does.
+func (e *envoyClient) logLine(level, logger, at, text string) error {
+	return appendLog(e.artifactsOf(e.client).log, fmt.Sprintf("[%s][1][%s][%s] [./%s] %s", time.Now().UTC().Format("2006-01-02 15:04:05.000"), level, logger, at, text))
 }
 
 // silentTypes are the type URLs that the client never answers.
@@ -112,10 +171,8 @@ func (e *envoyClient) run(ctx context.Context) {
 // logClosed writes the line that Envoy writes when its stream ends.
 func (e *envoyClient) logClosed(err error) error {
 	st := status.Convert(err)
-	line := fmt.Sprintf("[%s][1][warning][config] [./source/extensions/config_subscription/grpc/grpc_stream.h:226] "+
-		"StreamAggregatedResources gRPC config stream to %s:443 closed: %d, %s",
-		time.Now().UTC().Format("2006-01-02 15:04:05.000"), trafficDirectorHost, st.Code(), st.Message())
-	return appendLog(e.artifactsOf(e.client).log, line)
+	return e.logLine("warning", "config", "source/extensions/config_subscription/grpc/grpc_stream.h:226",
+		fmt.Sprintf("StreamAggregatedResources gRPC config stream to %s:443 closed: %d, %s", trafficDirectorHost, st.Code(), st.Message()))
 }
 
 func (e *envoyClient) node() *corev3.Node {
@@ -154,9 +211,16 @@ func (e *envoyClient) stream(ctx context.Context, settled func(error)) error {
 			return err
 		}
 		answered[r.GetTypeUrl()] = true
+		e.mu.Lock()
+		e.received[r.GetTypeUrl()] = &receipt{r.GetVersionInfo(), time.Now(), r.GetResources()}
+		e.mu.Unlock()
 		var next string
 		var names []string
-		if !slices.Contains(e.silentTypes(), r.GetTypeUrl()) {
+		if e.client.Rejects != "" && r.GetTypeUrl() == resource.ListenerType {
+			if err := e.reject(st, r); err != nil {
+				return err
+			}
+		} else if !slices.Contains(e.silentTypes(), r.GetTypeUrl()) {
 			if err := st.Send(&discoveryv3.DiscoveryRequest{TypeUrl: r.GetTypeUrl(), VersionInfo: r.GetVersionInfo(),
 				ResponseNonce: r.GetNonce(), ResourceNames: asked[r.GetTypeUrl()]}); err != nil {
 				return streamError(st, err)
@@ -171,10 +235,32 @@ func (e *envoyClient) stream(ctx context.Context, settled func(error)) error {
 				return streamError(st, err)
 			}
 		}
-		if len(answered) == len(asked) {
+		if len(answered) == len(asked)-e.withheld(asked) {
 			settled(nil)
 		}
 	}
+}
+
+// withheld counts the types asked for that the control plane sends nobody.
+func (e *envoyClient) withheld(asked map[string][]string) int {
+	if _, ok := asked[withheldType(e.scenario.Fault.Withhold)]; ok {
+		return 1
+	}
+	return 0
+}
+
+// reject refuses a response, as Envoy does one that it can't apply.
+func (e *envoyClient) reject(st discoveryv3.AggregatedDiscoveryService_StreamAggregatedResourcesClient, r *discoveryv3.DiscoveryResponse) error {
+	if err := e.logLine("warning", "config", "source/extensions/config_subscription/grpc/grpc_subscription_impl.cc:138",
+		"gRPC config for "+r.GetTypeUrl()+" rejected: "+e.client.Rejects); err != nil {
+		return err
+	}
+	err := st.Send(&discoveryv3.DiscoveryRequest{TypeUrl: r.GetTypeUrl(), ResponseNonce: r.GetNonce(),
+		ErrorDetail: &spb.Status{Code: int32(codes.Internal), Message: e.client.Rejects}})
+	if err != nil {
+		return streamError(st, err)
+	}
+	return nil
 }
 
 // streamError gets the status behind a failed Send, which is only io.EOF.
@@ -196,15 +282,11 @@ func references(r *discoveryv3.DiscoveryResponse) (typeURL string, names []strin
 		case *clusterv3.Cluster:
 			typeURL, names = resource.EndpointType, append(names, m.GetName())
 		case *listenerv3.Listener:
-			for _, chain := range m.GetFilterChains() {
-				for _, f := range chain.GetFilters() {
-					hcm := &hcmv3.HttpConnectionManager{}
-					if err := f.GetTypedConfig().UnmarshalTo(hcm); err != nil {
-						return "", nil, errors.Join(status.Error(codes.InvalidArgument, "unreadable filter"), err)
-					}
-					typeURL, names = resource.RouteType, append(names, hcm.GetRds().GetRouteConfigName())
-				}
+			more, err := routeNames(m)
+			if err != nil {
+				return "", nil, err
 			}
+			typeURL, names = resource.RouteType, append(names, more...)
 		}
 	}
 	return typeURL, names, nil

@@ -36,6 +36,7 @@ type surroundings struct {
 	caFile       string
 	target       string // gRPC target of the control plane, the way the client's machine reaches it
 	dir          string // scratch folder
+	upstreams    map[string]hostPort
 }
 
 // startBackend serves the endpoints of every service: a gRPC server with nothing but health checks.
@@ -62,7 +63,22 @@ func (b *backend) close() {
 }
 
 // artifacts are the files of a client that an operator could hand over.
-type artifacts struct{ bootstrap, log string }
+type artifacts struct{ dir, bootstrap, log string }
+
+// page gives the file of an artifact by the name that scenarios ask for it by.
+func (a artifacts) page(name string) string {
+	switch name {
+	case "bootstrap":
+		return a.bootstrap
+	case "log":
+		return a.log
+	case "access_log":
+		return filepath.Join(a.dir, "access.log")
+	case clustersPage, listenersPage, initDumpPage, configDumpPage, serverInfoPage:
+		return filepath.Join(a.dir, name+".json")
+	}
+	return filepath.Join(a.dir, name+".txt")
+}
 
 func (s *surroundings) artifactsOf(c *Client) artifacts {
 	name := "bootstrap.json"
@@ -70,7 +86,7 @@ func (s *surroundings) artifactsOf(c *Client) artifacts {
 		name = "bootstrap.yaml"
 	}
 	dir := filepath.Join(s.dir, c.Name)
-	return artifacts{bootstrap: filepath.Join(dir, name), log: filepath.Join(dir, "client.log")}
+	return artifacts{dir: dir, bootstrap: filepath.Join(dir, name), log: filepath.Join(dir, "client.log")}
 }
 
 // grpcClient is a real grpc-go channel with an xDS client of its own.
@@ -107,6 +123,9 @@ func (s *surroundings) startGRPC(c *Client) (proxy, error) {
 	builder, err := xds.NewXDSResolverWithConfigForTesting(bootstrap)
 	if err != nil {
 		return nil, fmt.Errorf("client %s: %w", c.Name, err)
+	}
+	if c.NoServers {
+		return s.startWithoutServers(c, files, builder)
 	}
 	// An idle channel would drop its xDS client, and with it the stream that CSDS tells about.
 	errs := &resolverErrors{Builder: builder, first: make(chan error, 1)}

@@ -13,6 +13,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/resolver"
 )
 
 // target is what the client dials.
@@ -91,4 +92,13 @@ func (u *unservedClient) settle(ctx context.Context) error {
 		t := st.types[resource.ListenerType]
 		return t != nil && t.status == statusv3.ConfigStatus_SYNCED
 	})
+}
+
+// startWithoutServers starts a client whose bootstrap gRPC refuses: it ends before it has a stream, and logs what gRPC says.
+func (s *surroundings) startWithoutServers(c *Client, files artifacts, builder resolver.Builder) (proxy, error) {
+	conn, err := grpc.NewClient(c.target(), grpc.WithResolvers(builder), grpc.WithTransportCredentials(insecure.NewCredentials()))
+	if err != nil {
+		return nil, fmt.Errorf("client %s: %w", c.Name, err)
+	}
+	return &failingClient{grpcClient{surroundings: s, client: c, conn: conn}}, nil
 }

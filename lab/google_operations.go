@@ -100,9 +100,6 @@ func (g *googleAPIs) entriesOf(instance string, since, now time.Time) []*logging
 	return out
 }
 
-// countedMethod is the method that a proxy calls.
-const countedMethod = "envoy.service.discovery.v3.AggregatedDiscoveryService.StreamAggregatedResources"
-
 // timeSeries counts the requests to Traffic Director's API, one series a status, in intervals of five minutes.
 func (g *googleAPIs) timeSeries(_ identity, r *http.Request) (any, error) {
 	q := r.URL.Query()
@@ -125,7 +122,7 @@ func requestSeries(code string, count int64, from, to time.Time) *monitoring.Tim
 	const period = 5 * time.Minute
 	out := &monitoring.TimeSeries{MetricKind: "DELTA", ValueType: "INT64",
 		Metric:   &monitoring.Metric{Type: "serviceruntime.googleapis.com/api/request_count", Labels: map[string]string{"response_code": code}},
-		Resource: &monitoring.MonitoredResource{Type: "consumed_api", Labels: map[string]string{"method": countedMethod}}}
+		Resource: &monitoring.MonitoredResource{Type: "consumed_api", Labels: map[string]string{"method": adsMethod}}}
 	for end := to; end.Add(-period).Compare(from) >= 0; end = end.Add(-period) {
 		n := count
 		out.Points = append(out.Points, &monitoring.Point{Value: &monitoring.TypedValue{Int64Value: &n},

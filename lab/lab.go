@@ -44,6 +44,7 @@ type Connection struct {
 	DNSServer               string // ip:port
 	CAFile                  string
 	CredentialsFile         string
+	EnvoyAdmin              string   // host:port of the admin interface that may be asked; empty for none
 	ControlPlaneRanges      []string // CIDRs in which the control plane may be: the lab's DNS answers 127.0.0.1
 }
 
@@ -59,6 +60,8 @@ type Target struct {
 	Symptom  string
 	// Destination is what a client can't reach, as it dials it.
 	Destination string
+	ServingPort int      // that the client's own application serves on; 0 for none
+	Baseline    []string // config dumps to compare with
 }
 
 // Start brings a scenario's world up, and returns when its clients are settled: connected with their configuration
@@ -135,7 +138,11 @@ func (w *World) start(ctx context.Context, o Options) error {
 	}
 	w.onClose(back.close)
 
-	cp := newControlPlane(s, tok, back.addr, o.Latency)
+	hosts, err := w.upstreams(back.addr)
+	if err != nil {
+		return err
+	}
+	cp := newControlPlane(s, tok, hosts, o.Latency)
 	cpServer, err := startWebServer(observed(cp, o.Observe), serverTLS(cert), o.Logger)
 	if err != nil {
 		return err
@@ -170,6 +177,9 @@ func (w *World) start(ctx context.Context, o Options) error {
 		CredentialsFile:         filepath.Join(dir, "credentials.json"),
 		ControlPlaneRanges:      []string{"127.0.0.0/8"},
 	}
+	if s.Fault.DNS == "unexpected" {
+		w.connection.ControlPlaneRanges = []string{"127.0.0.1/32"}
+	}
 	credentials, err := oauth.credentialsFile(s.Project.ID)
 	if err != nil {
 		return fmt.Errorf("encoding the credentials file: %w", err)
@@ -180,7 +190,7 @@ func (w *World) start(ctx context.Context, o Options) error {
 		}
 	}
 	around := &surroundings{scenario: s, controlPlane: cp, tokens: tok, ca: ca, caFile: w.connection.CAFile, dir: dir,
-		target: fmt.Sprintf("127.0.0.1:%d", port)}
+		upstreams: hosts, target: fmt.Sprintf("127.0.0.1:%d", port)}
 	if s.Fault.DNS != "" {
 		// The name is looked up only where that is what fails: with a name as target, gRPC would go through an
 		// HTTPS_PROXY of the machine the lab runs on.

@@ -111,3 +111,9 @@ const (
 	resourceManagerHost = "cloudresourcemanager.googleapis.com"
 	troubleshooterHost  = "policytroubleshooter.googleapis.com"
 )
+
+// errQuota is the refusal of who asks too often.
+func errQuota(number string) error {
+	return status.Errorf(codes.ResourceExhausted, "Quota exceeded for quota metric 'Requests' and limit 'Requests per minute' of service '%s' for consumer 'project_number:%s'.",
+		trafficDirectorHost, number)
+}

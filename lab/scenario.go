@@ -58,6 +58,8 @@ type Expect struct {
 	Verdict string   `yaml:"verdict"` // HEALTHY, CAUSES_FOUND or INCONCLUSIVE
 	Causes  []string `yaml:"causes"`  // check IDs, first cause first, exactly these
 	Exit    int      `yaml:"exit"`    // exit status of the command line
+	// Symptoms are check IDs that must be told as symptoms of those causes; others may be besides.
+	Symptoms []string `yaml:"symptoms"`
 }
 
 // Project is a Google Cloud project.
@@ -93,6 +95,11 @@ type Service struct {
 	NoBackends               bool             `yaml:"no_backends"`
 	Draining                 bool             `yaml:"draining"` // its endpoints are being taken out: clients may not use them, though health checks still pass
 	HealthCheck              HealthCheck      `yaml:"health_check"`
+	Withhold                 []string         `yaml:"withhold"` // what the control plane doesn't send of it: route, cluster or endpoints
+	Upstream                 string           `yaml:"upstream"` // what its endpoints are, if not well: closed, mute or unreachable
+	TLS                      bool             `yaml:"tls"`      // clients are told to speak TLS to it; its endpoints don't
+	Deny                     bool             `yaml:"deny"`     // an authorization policy admits nobody
+	Timeout                  string           `yaml:"timeout"`  // of a request; Envoy's own, 15s, unless set
 }
 
 // MetadataFilter is one metadataFilters entry of a forwarding rule.
@@ -151,20 +158,26 @@ type Client struct {
 	Dial          string            `yaml:"dial"`           // host:port of the service, for grpc
 	Authority     string            `yaml:"authority"`      // of the dial target, for grpc: xds://AUTHORITY/DIAL
 	NoBootstrap   bool              `yaml:"no_bootstrap"`   // for grpc: nothing tells it of its bootstrap
+	NoServers     bool              `yaml:"no_servers"`     // for grpc: its bootstrap names no control plane
 	Version       string            `yaml:"version"`        // Envoy version, for envoy
+	Transport     string            `yaml:"transport"`      // xDS transport of its bootstrap, for envoy: V3 unless set
 	Silent        []string          `yaml:"silent"`         // types it never answers: cluster, listener; for envoy
-	SentAgo       string            `yaml:"sent_ago"`       // how long ago CSDS shall say its configuration was sent (with silent)
+	SentAgo       string            `yaml:"sent_ago"`       // how long ago CSDS and its admin interface say that it was sent its configuration; for envoy
 	BadToken      bool              `yaml:"bad_token"`      // presents a token that ran out
 	Attempts      int               `yaml:"attempts"`       // times it connects when refused, for envoy; 1 unless set
 	Omit          []string          `yaml:"omit"`           // "network", "project_number": left out of an Envoy bootstrap
 	Down          bool              `yaml:"down"`           // it exists, and does not run
+	Requests      []string          `yaml:"requests"`       // host:port of requests that its application makes, for envoy
+	Rejects       string            `yaml:"rejects"`        // for which reason it rejects its listeners, in Envoy's words; for envoy
 }
 
 // Fault is what is broken between the mesh and whoever asks.
 type Fault struct {
-	DNS          string `yaml:"dns"`           // nxdomain, servfail or timeout
+	DNS          string `yaml:"dns"`           // nxdomain, servfail or timeout; unexpected: an address where nobody said that the control plane is
 	Path         string `yaml:"path"`          // blackhole, intercept-tls or break-grpc
-	ControlPlane string `yaml:"control_plane"` // unavailable
+	ControlPlane string `yaml:"control_plane"` // unavailable; quota or internal: how it ends its clients' streams
+	Clock        string `yaml:"clock"`         // how far the control plane's clock is ahead of this machine's: 10m, -10m
+	Withhold     string `yaml:"withhold"`      // the type that the control plane sends nobody: listener or route
 	ErrorDetails bool   `yaml:"error_details"` // CSDS carries the reason of a NACK in error_state
 }
 
@@ -176,7 +189,10 @@ type Ask struct {
 	Client          string   `yaml:"client"`      // the client whose node id and artifacts are meant
 	NodeID          bool     `yaml:"node_id"`     // give the client's node id
 	Instance        bool     `yaml:"instance"`    // give the client's zone and instance
-	Files           []string `yaml:"files"`       // artifacts of the client to hand over: bootstrap, log
+	Files           []string `yaml:"files"`       // artifacts of the client to hand over: bootstrap, log, access_log, or a page of its admin interface
+	Baseline        string   `yaml:"baseline"`    // the client whose config dump is to be compared with
+	EnvoyAdmin      bool     `yaml:"envoy_admin"` // let the client's admin interface be asked
+	ServingPort     int      `yaml:"serving_port"`
 	Destination     string   `yaml:"destination"` // what a client can't reach
 	Symptom         string   `yaml:"symptom"`
 }

@@ -87,6 +87,17 @@ func TestMalformedScenarios(t *testing.T) {
 		{"heartbeat", good + "instances: [{name: v, heartbeat_ago: long}]\n", "instances.v.heartbeat_ago"},
 		{"heartbeat twice", good + "instances: [{name: v, guest_attributes: {agent-heartbeat: now}}]\n", "instances.v.guest_attributes"},
 		{"log time", good + "instances: [{name: v, log: [{ago: x, text: y}]}]\n", "instances.v.log.ago"},
+		{"withheld from a service", good + "services: [{name: s, withhold: [secret]}]\n", "services.s.withhold"},
+		{"upstream", good + "services: [{name: s, upstream: slow}]\n", "services.s.upstream"},
+		{"timeout", good + "services: [{name: s, timeout: soon}]\n", "services.s.timeout"},
+		{"clock", good + "fault: {clock: slow}\n", "fault.clock"},
+		{"withheld from all", good + "fault: {withhold: secret}\n", "fault.withhold"},
+		{"requests of gRPC", good + "clients: [{name: a, dial: x, requests: [x]}]\n", "clients.a: sent_ago, rejects and requests"},
+		{"no servers of an Envoy", good + "clients: [{name: a, kind: envoy, no_servers: true}]\n", "clients.a"},
+		{"page of no Envoy", good + "clients: [{name: a, dial: x}]\nask: {client: a, files: [config_dump]}\n", "has no config_dump"},
+		{"admin of no Envoy", good + "clients: [{name: a, dial: x}]\nask: {client: a, envoy_admin: true}\n", "ask.envoy_admin"},
+		{"baseline of nobody", good + "ask: {baseline: a}\n", "ask.baseline"},
+		{"symptoms alone", "name: x\nsummary: s\nexpect: {verdict: HEALTHY, symptoms: [a/b], exit: 0}\n", "expect.symptoms"},
 		{"project number", "project: {number: abc}\n" + good, "project.number"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

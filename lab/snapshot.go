@@ -12,13 +12,18 @@ import (
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
+	rbacv3 "github.com/envoyproxy/go-control-plane/envoy/config/rbac/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	rbacfilterv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/rbac/v3"
 	routerv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/router/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
+	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
 	"github.com/envoyproxy/go-control-plane/pkg/cache/types"
 	"github.com/envoyproxy/go-control-plane/pkg/cache/v3"
 	"github.com/envoyproxy/go-control-plane/pkg/resource/v3"
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
+	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 )
 
@@ -96,7 +101,9 @@ func (s *Scenario) clusterName(v *Service) string {
 // snapshot builds what Traffic Director would send the node. A gRPC client gets an API listener for each name it may
 // dial; an Envoy gets one interception listener for everything.
 func (c *controlPlane) snapshot(node *corev3.Node, number, network string, list []served) (*cache.Snapshot, error) {
-	b := resources{scenario: c.scenario, backend: c.backend, out: map[resource.Type][]types.Resource{}}
+	// A type of which there is nothing is answered all the same, once it is asked for.
+	b := resources{scenario: c.scenario, upstream: c.upstream, out: map[resource.Type][]types.Resource{
+		resource.ListenerType: {}, resource.RouteType: {}, resource.ClusterType: {}, resource.EndpointType: {}}}
 	envoy := node.GetUserAgentName() == "envoy"
 	var chains []*listenerv3.FilterChain
 	seen := map[string]bool{}
@@ -104,10 +111,12 @@ func (c *controlPlane) snapshot(node *corev3.Node, number, network string, list 
 		routeName := fmt.Sprintf("URL_MAP/%s.%s-url-map", number, v.service.Name)
 		if !seen[v.service.Name] {
 			seen[v.service.Name] = true
-			b.cluster(v.service)
+			if err := b.cluster(v.service); err != nil {
+				return nil, err
+			}
 			b.route(routeName, v)
 		}
-		hcm, err := httpConnectionManager(routeName, !c.scenario.spoiltFor(node.GetId(), v.service))
+		hcm, err := c.scenario.httpConnectionManager(routeName, v.service, !c.scenario.spoiltFor(node.GetId(), v.service))
 		if err != nil {
 			return nil, err
 		}
@@ -122,7 +131,8 @@ func (c *controlPlane) snapshot(node *corev3.Node, number, network string, list 
 		b.add(resource.ListenerType, &listenerv3.Listener{Name: listenerName(number, network, v.host),
 			ApiListener: &listenerv3.ApiListener{ApiListener: hcm}})
 	}
-	if envoy {
+	// Traffic Director makes no interception listener for who doesn't say on which port.
+	if port, said := node.GetMetadata().GetFields()["TRAFFICDIRECTOR_INTERCEPTION_PORT"]; envoy && (!said || port.GetStringValue() != "") {
 		b.add(resource.ListenerType, &listenerv3.Listener{Name: "TRAFFICDIRECTOR_INTERCEPTION_LISTENER",
 			Address: address(hostPort{"127.0.0.1", interceptionPort}), FilterChains: chains,
 			UseOriginalDst: wrapperspb.Bool(true), TrafficDirection: corev3.TrafficDirection_OUTBOUND})
@@ -152,56 +162,94 @@ func listenerName(number, network, host string) string {
 
 type resources struct {
 	scenario *Scenario
-	backend  hostPort
+	upstream map[string]hostPort
 	out      map[resource.Type][]types.Resource
 }
 
 func (b *resources) add(t resource.Type, r types.Resource) { b.out[t] = append(b.out[t], r) }
 
-func (b *resources) cluster(v *Service) {
+func (b *resources) cluster(v *Service) error {
 	name := b.scenario.clusterName(v)
-	b.add(resource.ClusterType, &clusterv3.Cluster{
+	c := &clusterv3.Cluster{
 		Name:                 name,
 		ClusterDiscoveryType: &clusterv3.Cluster_Type{Type: clusterv3.Cluster_EDS},
 		EdsClusterConfig:     &clusterv3.Cluster_EdsClusterConfig{EdsConfig: ads()},
 		LbPolicy:             clusterv3.Cluster_ROUND_ROBIN,
-	})
+	}
+	if v.TLS {
+		a, err := anypb.New(&tlsv3.UpstreamTlsContext{Sni: v.Name})
+		if err != nil {
+			return fmt.Errorf("encoding the TLS settings of %s: %w", v.Name, err)
+		}
+		c.TransportSocket = &corev3.TransportSocket{Name: "envoy.transport_sockets.tls", ConfigType: &corev3.TransportSocket_TypedConfig{TypedConfig: a}}
+	}
+	if !slices.Contains(v.Withhold, "cluster") {
+		b.add(resource.ClusterType, c)
+	}
 	health := corev3.HealthStatus_HEALTHY
 	if v.Draining {
 		health = corev3.HealthStatus_DRAINING
 	}
+	list := &endpointv3.ClusterLoadAssignment{ClusterName: name}
 	region := b.scenario.Zone[:max(strings.LastIndexByte(b.scenario.Zone, '-'), 0)]
-	b.add(resource.EndpointType, &endpointv3.ClusterLoadAssignment{ClusterName: name, Endpoints: []*endpointv3.LocalityLbEndpoints{{
-		Locality:            &corev3.Locality{Region: region, Zone: b.scenario.Zone},
-		LoadBalancingWeight: wrapperspb.UInt32(1),
-		LbEndpoints: []*endpointv3.LbEndpoint{{HealthStatus: health,
-			HostIdentifier: &endpointv3.LbEndpoint_Endpoint{Endpoint: &endpointv3.Endpoint{Address: address(b.backend)}}}},
-	}}})
+	if !slices.Contains(v.Withhold, "endpoints") {
+		in := &endpointv3.LocalityLbEndpoints{
+			Locality:            &corev3.Locality{Region: region, Zone: b.scenario.Zone},
+			LoadBalancingWeight: wrapperspb.UInt32(1),
+		}
+		for _, a := range b.scenario.endpointsOf(v, b.upstream) {
+			in.LbEndpoints = append(in.LbEndpoints, &endpointv3.LbEndpoint{HealthStatus: health,
+				HostIdentifier: &endpointv3.LbEndpoint_Endpoint{Endpoint: &endpointv3.Endpoint{Address: address(a)}}})
+		}
+		list.Endpoints = append(list.Endpoints, in)
+	}
+	b.add(resource.EndpointType, list)
+	return nil
 }
 
 func (b *resources) route(name string, v served) {
+	if slices.Contains(v.service.Withhold, "route") {
+		return
+	}
+	action := &routev3.RouteAction{ClusterSpecifier: &routev3.RouteAction_Cluster{Cluster: b.scenario.clusterName(v.service)}}
+	if d, err := time.ParseDuration(v.service.Timeout); err == nil {
+		action.Timeout = durationpb.New(d)
+	}
 	b.add(resource.RouteType, &routev3.RouteConfiguration{Name: name, VirtualHosts: []*routev3.VirtualHost{{
 		Name: v.service.Name, Domains: []string{v.host},
 		Routes: []*routev3.Route{{
-			Match: &routev3.RouteMatch{PathSpecifier: &routev3.RouteMatch_Prefix{Prefix: ""}},
-			Action: &routev3.Route_Route{Route: &routev3.RouteAction{
-				ClusterSpecifier: &routev3.RouteAction_Cluster{Cluster: b.scenario.clusterName(v.service)}}},
+			Match:  &routev3.RouteMatch{PathSpecifier: &routev3.RouteMatch_Prefix{Prefix: ""}},
+			Action: &routev3.Route_Route{Route: action},
 		}},
 	}}})
 }
 
 // httpConnectionManager is the listener's one filter. Without a router as last HTTP filter it is invalid, for gRPC
 // (gRFC A39) as for Envoy.
-func httpConnectionManager(routeName string, withRouter bool) (*anypb.Any, error) {
+func (s *Scenario) httpConnectionManager(routeName string, v *Service, withRouter bool) (*anypb.Any, error) {
+	source := ads()
+	if s.Fault.Withhold == "route" {
+		source.InitialFetchTimeout = durationpb.New(0) // for ever
+	}
 	hcm := &hcmv3.HttpConnectionManager{StatPrefix: "trafficdirector", RouteSpecifier: &hcmv3.HttpConnectionManager_Rds{
-		Rds: &hcmv3.Rds{ConfigSource: ads(), RouteConfigName: routeName}}}
-	if withRouter {
-		router, err := anypb.New(&routerv3.Router{})
+		Rds: &hcmv3.Rds{ConfigSource: source, RouteConfigName: routeName}}}
+	add := func(name string, m proto.Message) error {
+		a, err := anypb.New(m)
 		if err != nil {
-			return nil, fmt.Errorf("encoding the router filter: %w", err)
+			return fmt.Errorf("encoding filter %s: %w", name, err)
 		}
-		hcm.HttpFilters = []*hcmv3.HttpFilter{{Name: "envoy.filters.http.router",
-			ConfigType: &hcmv3.HttpFilter_TypedConfig{TypedConfig: router}}}
+		hcm.HttpFilters = append(hcm.HttpFilters, &hcmv3.HttpFilter{Name: name, ConfigType: &hcmv3.HttpFilter_TypedConfig{TypedConfig: a}})
+		return nil
+	}
+	if v.Deny {
+		if err := add(rbacFilter, &rbacfilterv3.RBAC{Rules: &rbacv3.RBAC{Action: rbacv3.RBAC_ALLOW}}); err != nil {
+			return nil, err
+		}
+	}
+	if withRouter {
+		if err := add("envoy.filters.http.router", &routerv3.Router{}); err != nil {
+			return nil, err
+		}
 	}
 	a, err := anypb.New(hcm)
 	if err != nil {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"strconv"
 	"sync/atomic"
 )
 
@@ -64,6 +65,7 @@ func (w *World) path(cp *webServer, ca *authority, log *slog.Logger) (int, error
 
 func (w *World) fleet(ctx context.Context, around *surroundings) error {
 	var fleet []proxy
+	envoys := map[string]*envoyClient{}
 	for i := range w.scenario.Clients {
 		c := &w.scenario.Clients[i]
 		start := around.startGRPC
@@ -76,18 +78,55 @@ func (w *World) fleet(ctx context.Context, around *surroundings) error {
 		}
 		w.onClose(p.close)
 		fleet = append(fleet, p)
+		if e, ok := p.(*envoyClient); ok {
+			envoys[c.Name] = e
+		}
 	}
 	if w.scenario.Fault.unreachable() {
 		return nil
 	}
-	return settleAll(ctx, fleet)
+	if err := settleAll(ctx, fleet); err != nil {
+		return err
+	}
+	return w.admin(envoys)
+}
+
+// admin hands over the pages of admin interfaces that the scenario asks for, as files or over HTTP.
+func (w *World) admin(envoys map[string]*envoyClient) error {
+	ask := w.scenario.Ask
+	if e := envoys[ask.Baseline]; e != nil {
+		if err := e.writePages(configDumpPage); err != nil {
+			return err
+		}
+	}
+	e := envoys[ask.Client]
+	if e == nil {
+		return nil
+	}
+	if err := e.writePages(ask.Files...); err != nil {
+		return err
+	}
+	if !ask.EnvoyAdmin {
+		return nil
+	}
+	a, err := startAdmin(e)
+	if err != nil {
+		return err
+	}
+	w.onClose(a.close)
+	w.connection.EnvoyAdmin = a.addr
+	return nil
 }
 
 func (s *surroundings) targetOf() Target {
 	ask := s.scenario.Ask
-	t := Target{Project: s.scenario.Project.ID, Network: ask.Network, Mesh: ask.Mesh, Symptom: ask.Symptom, Destination: ask.Destination}
+	t := Target{Project: s.scenario.Project.ID, Network: ask.Network, Mesh: ask.Mesh, Symptom: ask.Symptom, Destination: ask.Destination,
+		ServingPort: ask.ServingPort}
 	if ask.ProjectAsNumber {
 		t.Project = s.scenario.Project.Number
+	}
+	if b := s.scenario.client(ask.Baseline); b != nil {
+		t.Baseline = append(t.Baseline, s.artifactsOf(b).page(configDumpPage))
 	}
 	c := s.scenario.client(ask.Client)
 	if c == nil {
@@ -101,7 +140,7 @@ func (s *surroundings) targetOf() Target {
 	}
 	files := s.artifactsOf(c)
 	for _, f := range ask.Files {
-		t.Files = append(t.Files, map[string]string{"bootstrap": files.bootstrap, "log": files.log}[f])
+		t.Files = append(t.Files, files.page(f))
 	}
 	return t
 }
@@ -131,14 +170,21 @@ func (w *World) Flags() []string {
 	add("--instance", t.Instance)
 	add("--destination", t.Destination)
 	add("--symptom", t.Symptom)
+	if t.ServingPort != 0 {
+		add("--serving-port", strconv.Itoa(t.ServingPort))
+	}
 	for _, f := range t.Files {
 		add("-f", f)
+	}
+	for _, f := range t.Baseline {
+		add("--baseline", f)
 	}
 	add("--traffic-director-endpoint", c.TrafficDirectorEndpoint)
 	add("--gcp-endpoint", c.GCPEndpoint)
 	add("--dns-server", c.DNSServer)
 	add("--ca-file", c.CAFile)
 	add("--credentials-file", c.CredentialsFile)
+	add("--envoy-admin", c.EnvoyAdmin)
 	for _, r := range c.ControlPlaneRanges {
 		add("--control-plane-range", r)
 	}

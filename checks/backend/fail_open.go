@@ -19,7 +19,7 @@ var FailOpen = diagnose.Check{
 	Layer:    diagnose.LayerBackend,
 	Symptoms: []diagnose.Symptom{diagnose.SymptomRequestsFail},
 	Needs:    []evidence.Name{evidence.BackendHealth.Name(), evidence.BackendServices.Name(), evidence.EndpointGroups.Name()},
-	Explains: []diagnose.CheckID{"xds/endpoints-unhealthy", "request/no-healthy-upstream"},
+	Explains: []diagnose.CheckID{"xds/endpoints-unhealthy", "request/no-healthy-upstream", "proxyless/produced-zero-addresses"},
 	Doc: diagnose.Doc{
 		Title: "Nearly all endpoints are unhealthy, so health is ignored",
 		Explanation: "Where 99 % or more of the endpoints of a service fail their health checks, Cloud Service Mesh takes the health checks for broken: it tells proxies to ignore " +
@@ -46,6 +46,7 @@ func failOpen(req diagnose.Request, v *evidence.View) ([]diagnose.Cause, error) 
 			continue
 		}
 		c := s.cause(req)
+		c.About[diagnose.AboutEndpoint] = s.sickVMs()
 		share := "All"
 		if bad := s.count(unhealthy); bad < len(s.endpoints) {
 			share = fmt.Sprintf("%d of", bad)

@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/meshdiag/meshdiag/checks/firewall"
 	"github.com/meshdiag/meshdiag/diagnose"
 	"github.com/meshdiag/meshdiag/evidence"
 )
@@ -26,7 +27,7 @@ var HealthCheckBlocked = diagnose.Check{
 		evidence.BackendHealth.Name(), evidence.BackendServices.Name(), evidence.HealthChecks.Name(), evidence.EndpointGroups.Name(),
 		evidence.EffectiveFirewalls.Name(), evidence.Instances.Name(),
 	},
-	Explains: []diagnose.CheckID{"backend/fail-open", "backend/some-unhealthy"},
+	Explains: []diagnose.CheckID{"backend/fail-open", "backend/some-unhealthy", "xds/endpoints-unhealthy", "request/no-healthy-upstream", "proxyless/produced-zero-addresses"},
 	Doc: diagnose.Doc{
 		Title: "The firewall keeps health checks from the endpoints",
 		Explanation: "Google checks endpoints' health from 35.191.0.0/16 and 130.211.0.0/22. Every network denies what comes in unless a rule admits it; hierarchical and network " +
@@ -67,7 +68,9 @@ func healthCheckBlocked(req diagnose.Request, v *evidence.View) ([]diagnose.Caus
 		s.endpoints = slices.DeleteFunc(slices.Clone(s.endpoints), func(e evidence.EndpointHealth) bool {
 			a, err := netip.ParseAddr(e.Address)
 			// Checks of IPv6 endpoints come from other ranges.
-			return err == nil && !a.Is4() || slices.ContainsFunc(groups, func(g evidence.EndpointGroup) bool { return g.CheckedByProxy() && same(g.URL, e.Group) })
+			return err == nil && !a.Is4() || slices.ContainsFunc(groups, func(g evidence.EndpointGroup) bool {
+				return g.CheckedByProxy() && evidence.SameResource(g.URL, e.Group)
+			})
 		})
 		if bad := s.count(unhealthy); bad == 0 || bad < len(s.endpoints) {
 			continue
@@ -115,7 +118,7 @@ func checkedPort(s service, checks []evidence.HealthCheck) (port int, certain bo
 // isOf says whether a health check is a backend service's.
 func isOf(s evidence.BackendService, h evidence.HealthCheck) bool {
 	return slices.ContainsFunc(s.HealthChecks, func(url string) bool {
-		return same(url, h.SelfLink) || h.SelfLink == "" && evidence.LastSegment(url) == h.Name
+		return evidence.SameResource(url, h.SelfLink) || h.SelfLink == "" && evidence.LastSegment(url) == h.Name
 	})
 }
 
@@ -123,29 +126,29 @@ func isOf(s evidence.BackendService, h evidence.HealthCheck) bool {
 // let in.
 func blockedService(req diagnose.Request, s service, port int, certain bool, sets []evidence.FirewallSet, groups []evidence.EndpointGroup, vms []evidence.Instance) (*diagnose.Cause, error) {
 	var shut []string // the ranges that are kept out
-	var by outcome
+	var by firewall.Outcome
 	var in evidence.FirewallSet
 	shutPort, decided := 0, 0
 	var open error
 	for _, e := range s.endpoints {
-		set, machine, ok := firewallOf(e, sets, groups, vms)
+		set, machine, ok := firewall.Of(e, sets, groups, vms)
 		p := cmp.Or(port, e.Port)
 		if !ok || p <= 0 || p > 65535 {
 			open = fmt.Errorf("which firewall is in force for endpoint %s:%d %s isn't known", e.Address, e.Port, s.of())
 			continue
 		}
-		f := newFirewall(set, packets{port: uint16(p), to: machine})
+		f := firewall.New(set, firewall.Packets{Port: uint16(p), Target: machine})
 		var out []string
-		var why outcome
+		var why firewall.Outcome
 		doubt := false
 		for _, from := range probers {
-			switch o := f.from(from); {
-			case o.fate == blocked:
+			switch o := f.Range(from); {
+			case o.Fate == firewall.Blocked:
 				out = append(out, from.String())
-				why = why.and(o)
-			case o.fate == unknown:
+				why = why.And(o)
+			case o.Fate == firewall.Unknown:
 				doubt = true
-				open = fmt.Errorf("whether the firewall admits health checks to tcp:%d %s isn't certain: %s", p, s.of(), doubtful(o))
+				open = fmt.Errorf("whether the firewall admits health checks to tcp:%d %s isn't certain: %s", p, s.of(), o.Doubt())
 			}
 		}
 		switch {
@@ -162,80 +165,40 @@ func blockedService(req diagnose.Request, s service, port int, certain bool, set
 		return nil, open
 	}
 	c := s.cause(req)
-	if !certain || decided < len(s.endpoints) || !s.defined {
+	// A file may be of a VM's interface, whose firewall isn't that of another.
+	if !certain || decided < len(s.endpoints) || !s.defined || in.Source.Pasted {
 		c.Confidence = diagnose.Likely
 	}
 	ranges := strings.Join(shut, " and ")
-	if by.by == nil {
-		c.Summary = fmt.Sprintf("No firewall rule on network %s admits health checks from %s to tcp:%d; all %d endpoints %s are unhealthy.", in.Network, ranges, shutPort, len(s.endpoints), s.of())
+	if by.By == nil {
+		c.Summary = fmt.Sprintf("No firewall rule%s admits health checks from %s to tcp:%d; all %d endpoints %s are unhealthy.", firewall.On(in.Network), ranges, shutPort, len(s.endpoints), s.of())
 	} else {
-		c.Summary = fmt.Sprintf("The firewall denies health checks from %s to tcp:%d (%s); all %d endpoints %s are unhealthy.", ranges, shutPort, describe(by.by), len(s.endpoints), s.of())
+		c.Summary = fmt.Sprintf("The firewall denies health checks from %s to tcp:%d (%s); all %d endpoints %s are unhealthy.", ranges, shutPort, firewall.Describe(by.By), len(s.endpoints), s.of())
 	}
-	c.Params["network"] = in.Network
+	if in.Network != "" {
+		c.Params["network"] = in.Network
+	}
 	c.Params["port"] = strconv.Itoa(shutPort)
 	c.Params["network_project"] = networkProject(req, s, groups)
 	c.Params["priority"] = strconv.Itoa(defaultPriority)
-	if by.by != nil {
-		c.Params["rule_priority"] = strconv.Itoa(by.by.Priority)
-		c.Params["policy"] = by.by.Policy
-		if by.by.Policy == "" && by.by.Priority <= defaultPriority {
-			c.Params["priority"] = strconv.Itoa(max(by.by.Priority-1, 0))
+	if by.By != nil {
+		c.Params["rule_priority"] = strconv.Itoa(by.By.Priority)
+		c.Params["policy"] = by.By.Policy
+		if by.By.Policy == "" && by.By.Priority <= defaultPriority {
+			c.Params["priority"] = strconv.Itoa(max(by.By.Priority-1, 0))
 		}
 	}
 	c.Evidence = []diagnose.Exhibit{
-		{Fact: evidence.EffectiveFirewalls.Name(), Source: in.Source, Excerpt: fmt.Sprintf("tcp:%d from %s: %s", shutPort, ranges, describe(by.by))},
+		{Fact: evidence.EffectiveFirewalls.Name(), Source: in.Source, Excerpt: fmt.Sprintf("tcp:%d from %s: %s", shutPort, ranges, firewall.Describe(by.By))},
 		s.sick(),
 	}
 	return &c, nil
 }
 
-func doubtful(o outcome) string {
-	if o.undecided == nil {
-		return "rules admit a part of the range"
-	}
-	return describe(o.undecided)
-}
-
-// firewallOf gives the firewall in force for an endpoint's VM: the VM's own, else that of its network.
-func firewallOf(e evidence.EndpointHealth, sets []evidence.FirewallSet, groups []evidence.EndpointGroup, vms []evidence.Instance) (evidence.FirewallSet, vm, bool) {
-	name := evidence.LastSegment(e.Instance)
-	var machine vm
-	network := ""
-	for _, i := range vms {
-		if name != "" && i.Name == name && (e.Zone == "" || i.Zone == "" || region(evidence.LastSegment(i.Zone)) == region(e.Zone)) && !(i.Source.Pasted && len(i.Networks) == 0) {
-			machine = vm{known: true, tags: i.Tags}
-			for _, a := range i.ServiceAccounts {
-				machine.accounts = append(machine.accounts, a.Email)
-			}
-			if len(i.Networks) > 0 {
-				network = evidence.LastSegment(i.Networks[0])
-			}
-		}
-	}
-	for _, g := range groups {
-		if network == "" && same(g.URL, e.Group) {
-			network = g.Network
-		}
-	}
-	var found []evidence.FirewallSet
-	for _, s := range sets {
-		switch {
-		case name != "" && evidence.LastSegment(s.Instance) == name:
-			return s, machine, true
-		case s.Instance == "" && (network == "" || s.Network == network):
-			found = append(found, s)
-		}
-	}
-	if len(found) != 1 {
-		return evidence.FirewallSet{}, machine, false
-	}
-	return found[0], machine, true
-}
-
 // networkProject gives the project that the endpoints' network is in: a Shared VPC's host project.
 func networkProject(req diagnose.Request, s service, groups []evidence.EndpointGroup) string {
 	for _, g := range groups {
-		if g.NetworkProject != "" && slices.ContainsFunc(s.endpoints, func(e evidence.EndpointHealth) bool { return same(e.Group, g.URL) }) {
+		if g.NetworkProject != "" && slices.ContainsFunc(s.endpoints, func(e evidence.EndpointHealth) bool { return evidence.SameResource(e.Group, g.URL) }) {
 			return g.NetworkProject
 		}
 	}

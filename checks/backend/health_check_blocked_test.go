@@ -1,6 +1,8 @@
 package backend
 
 import (
+	"fmt"
+	"net/netip"
 	"testing"
 
 	"github.com/meshdiag/meshdiag/checks/checkstest"
@@ -19,6 +21,29 @@ func firewalls(network string, rules ...evidence.FirewallRule) func(*evidence.Se
 	src := api
 	src.Detail = "compute.networks.getEffectiveFirewalls"
 	return putFrom(evidence.EffectiveFirewalls, []evidence.FirewallSet{{Network: network, Rules: rules, Source: src}}, src)
+}
+
+// rule makes an ingress rule of a VPC for all of TCP.
+func rule(action string, priority int, ranges ...string) evidence.FirewallRule {
+	r := evidence.FirewallRule{
+		Name: fmt.Sprintf("%s-%d", action, priority), Priority: priority, Direction: "INGRESS", Action: action, Level: 9,
+		Protocols: []evidence.ProtocolPorts{{Protocol: "tcp"}},
+	}
+	for _, s := range ranges {
+		r.Ranges = append(r.Ranges, netip.MustParsePrefix(s))
+	}
+	return r
+}
+
+// policy makes it a rule of a policy.
+func policy(name string, level int, r evidence.FirewallRule) evidence.FirewallRule {
+	r.Policy, r.Level = name, level
+	return r
+}
+
+func with(r evidence.FirewallRule, change func(*evidence.FirewallRule)) evidence.FirewallRule {
+	change(&r)
+	return r
 }
 
 func TestHealthCheckBlocked(t *testing.T) {
@@ -58,6 +83,10 @@ func TestHealthCheckBlocked(t *testing.T) {
 				{Network: "mesh-vpc", Rules: []evidence.FirewallRule{rule("allow", 1, "0.0.0.0/0")}, Source: api}, {Network: "mesh-vpc", Instance: "vm-10-128-0-10", Source: api},
 			}, api)
 		}), Want: []checkstest.Want{{}}},
+
+		{Name: "the firewall is from a file", Request: network, Put: all(sick, services(web()), serving, func(s *evidence.Set) {
+			evidence.Put(s, evidence.EffectiveFirewalls, []evidence.FirewallSet{{Source: pasted}}, pasted)
+		}), Want: []checkstest.Want{{Summary: "No firewall rule admits health checks", Confidence: diagnose.Likely, Params: map[string]string{"network": "mesh-vpc"}}}},
 
 		{Name: "admitted", Request: network, Put: all(sick, services(web()), serving, firewalls("mesh-vpc", with(rule("allow", 1000, both...), port(8080))))},
 		{Name: "admitted by a broader rule", Request: network, Put: all(sick, services(web()), serving, firewalls("mesh-vpc", rule("allow", 1000, "0.0.0.0/0")))},

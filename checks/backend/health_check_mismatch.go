@@ -16,7 +16,7 @@ var HealthCheckMismatch = diagnose.Check{
 	Layer:    diagnose.LayerBackend,
 	Symptoms: []diagnose.Symptom{diagnose.SymptomRequestsFail},
 	Needs:    []evidence.Name{evidence.BackendServices.Name(), evidence.HealthChecks.Name(), evidence.EndpointGroups.Name(), evidence.BackendHealth.Name()},
-	Explains: []diagnose.CheckID{"backend/fail-open", "backend/some-unhealthy"},
+	Explains: []diagnose.CheckID{"backend/fail-open", "backend/some-unhealthy", "xds/endpoints-unhealthy", "request/no-healthy-upstream", "proxyless/produced-zero-addresses"},
 	Doc: diagnose.Doc{
 		Title: "The health check does not ask what the service serves",
 		Explanation: "A health check has a port and a protocol of its own. Where they are others than those that the endpoints serve on, it fails though the application works, " +
@@ -122,7 +122,7 @@ func servingPorts(s service, groups []evidence.EndpointGroup) []int {
 	}
 	for _, b := range s.def.Backends {
 		for _, g := range groups {
-			if same(g.URL, b.Group) {
+			if evidence.SameResource(g.URL, b.Group) {
 				out = append(out, g.Ports...)
 			}
 		}

@@ -51,7 +51,9 @@ func noBackends(req diagnose.Request, v *evidence.View) ([]diagnose.Cause, error
 		}
 	}
 	used := func(s evidence.BackendService) bool {
-		in := func(url string) bool { return same(url, s.SelfLink) || evidence.LastSegment(url) == s.Name }
+		in := func(url string) bool {
+			return evidence.SameResource(url, s.SelfLink) || evidence.LastSegment(url) == s.Name
+		}
 		return slices.ContainsFunc(maps, func(m evidence.URLMap) bool { return slices.ContainsFunc(m.Services, in) }) ||
 			slices.ContainsFunc(proxies, func(p evidence.TargetProxy) bool { return p.Service != "" && in(p.Service) })
 	}
@@ -110,7 +112,7 @@ const maxGroups = 4
 func empty(s evidence.BackendService, groups []evidence.EndpointGroup, groupsErr error) ([]string, error) {
 	var names []string
 	for _, b := range s.Backends {
-		i := slices.IndexFunc(groups, func(g evidence.EndpointGroup) bool { return same(g.URL, b.Group) })
+		i := slices.IndexFunc(groups, func(g evidence.EndpointGroup) bool { return evidence.SameResource(g.URL, b.Group) })
 		switch {
 		case i < 0 && groupsErr != nil:
 			return nil, groupsErr

@@ -77,8 +77,8 @@ func (s service) failsOpen() bool {
 // Groups that proxies check themselves are never told.
 func (s service) covered(groups []evidence.EndpointGroup) bool {
 	for _, b := range s.def.Backends {
-		told := slices.ContainsFunc(s.endpoints, func(e evidence.EndpointHealth) bool { return same(e.Group, b.Group) })
-		empty := slices.ContainsFunc(groups, func(g evidence.EndpointGroup) bool { return same(g.URL, b.Group) && g.Endpoints == 0 })
+		told := slices.ContainsFunc(s.endpoints, func(e evidence.EndpointHealth) bool { return evidence.SameResource(e.Group, b.Group) })
+		empty := slices.ContainsFunc(groups, func(g evidence.EndpointGroup) bool { return evidence.SameResource(g.URL, b.Group) && g.Endpoints == 0 })
 		if !told && !empty {
 			return false
 		}
@@ -88,7 +88,7 @@ func (s service) covered(groups []evidence.EndpointGroup) bool {
 
 // cause begins a cause about the service.
 func (s service) cause(req diagnose.Request) diagnose.Cause {
-	c := diagnose.Cause{Subject: s.String(), Confidence: diagnose.Confirmed, Params: map[string]string{"backend_service": s.name}}
+	c := diagnose.Cause{Subject: s.String(), About: diagnose.About{diagnose.AboutService: {s.name}}, Confidence: diagnose.Confirmed, Params: map[string]string{"backend_service": s.name}}
 	if p := project(s.def.SelfLink); p != "" {
 		c.Params["project"] = p
 	}
@@ -96,6 +96,23 @@ func (s service) cause(req diagnose.Request) diagnose.Cause {
 		c.Key = "backends/" + cmp.Or(s.name, s.file)
 	}
 	return c
+}
+
+// sickVMs names the VMs of the endpoints that are unhealthy; nil where not every one is told.
+func (s service) sickVMs() []string {
+	var out []string
+	for _, e := range s.endpoints {
+		if e.State != unhealthy {
+			continue
+		}
+		_, rest, ok := strings.Cut(e.Instance, "/zones/")
+		if !ok {
+			return nil
+		}
+		zone, _, _ := strings.Cut(rest, "/")
+		out = append(out, zone+"/"+evidence.LastSegment(e.Instance))
+	}
+	return out
 }
 
 // maxEndpoints bounds the endpoints that an exhibit names.
@@ -150,7 +167,7 @@ func meshServices(health []evidence.EndpointHealth, defs []evidence.BackendServi
 			at[id] = i
 			out = append(out, service{name: name, file: cmp.Or(e.Source.Detail, "the answer"), def: def, defined: ok})
 		}
-		place := fmt.Sprintf("%s\n%s\n%s\n%d\n%s", id, path(e.Group), e.Address, e.Port, e.Instance)
+		place := fmt.Sprintf("%s\n%s\n%s\n%d\n%s", id, evidence.ResourcePath(e.Group), e.Address, e.Port, e.Instance)
 		if j, again := seen[place]; again {
 			if old := &out[i].endpoints[j]; e.State == healthy || old.State == "" {
 				old.State = e.State // a probe that came through shows that it can
@@ -175,7 +192,7 @@ func definition(e evidence.EndpointHealth, defs []evidence.BackendService) (evid
 		switch {
 		case e.Service != "" && e.Service == d.Name:
 			return d, true
-		case e.Service == "" && e.Group != "" && slices.ContainsFunc(d.Backends, func(b evidence.Backend) bool { return same(b.Group, e.Group) }):
+		case e.Service == "" && e.Group != "" && slices.ContainsFunc(d.Backends, func(b evidence.Backend) bool { return evidence.SameResource(b.Group, e.Group) }):
 			found = append(found, d)
 		}
 	}
@@ -185,20 +202,9 @@ func definition(e evidence.EndpointHealth, defs []evidence.BackendService) (evid
 	return evidence.BackendService{}, false
 }
 
-// path gives a URL's part from its project on: the same resource is named by several hosts and API versions.
-func path(url string) string {
-	if i := strings.Index(url, "projects/"); i >= 0 {
-		return url[i:]
-	}
-	return url
-}
-
-// same says whether two URLs name one resource.
-func same(a, b string) bool { return a != "" && path(a) == path(b) }
-
 // project gives the project that a resource's URL names.
 func project(url string) string {
-	rest, ok := strings.CutPrefix(path(url), "projects/")
+	rest, ok := strings.CutPrefix(evidence.ResourcePath(url), "projects/")
 	if !ok {
 		return ""
 	}

@@ -44,6 +44,7 @@ func someUnhealthy(req diagnose.Request, v *evidence.View) ([]diagnose.Cause, er
 			continue
 		}
 		c := s.cause(req)
+		c.About[diagnose.AboutEndpoint] = s.sickVMs()
 		perRegion := regions(s)
 		where := ""
 		if perRegion != "" {

@@ -38,6 +38,7 @@ var BootstrapPlaceholder = diagnose.Check{
 	Needs:    []evidence.Name{evidence.Bootstraps.Name()},
 	Explains: append([]diagnose.CheckID{
 		"config/bootstrap-incomplete", "config/network-mismatch", "config/project-number-mismatch", "config/mesh-not-found",
+		"config/mesh-has-no-routes", "xds/config-not-sent", "xds/resource-missing",
 	}, explainedByConfig...),
 	Evaluate: bootstrapPlaceholder,
 }

@@ -72,6 +72,20 @@ func (p identity) vpc() (claim, bool) {
 	return at.claim, true
 }
 
+// about names the proxy, and where it looks for its configuration.
+func (p identity) about() diagnose.About {
+	a := diagnose.About{diagnose.AboutNode: {p.NodeID}}
+	if at, ok := p.where(); ok {
+		a[placeAspects[at.Kind]] = []string{at.Value}
+	}
+	return a
+}
+
+// placeAspects are the names of places as causes give them.
+var placeAspects = map[placeKind]diagnose.Aspect{
+	vpcPlace: diagnose.AboutNetwork, meshPlace: diagnose.AboutMesh, scopePlace: diagnose.AboutScope,
+}
+
 // params are the parameters that a remedy takes from the proxy.
 func (p identity) params() map[string]string {
 	m := map[string]string{"file": p.File, "node_id": p.NodeID}

@@ -34,6 +34,7 @@ var InterceptionPortMissing = diagnose.Check{
 	Layer:    diagnose.LayerInterception,
 	Symptoms: []diagnose.Symptom{diagnose.SymptomRequestsFail},
 	Needs:    []evidence.Name{evidence.Bootstraps.Name(), evidence.ForwardingRules.Name(), evidence.TargetProxies.Name()},
+	Explains: []diagnose.CheckID{"xds/destination-not-configured"},
 	Evaluate: interceptionPortMissing,
 }
 

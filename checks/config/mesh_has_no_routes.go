@@ -135,7 +135,7 @@ func unrouted(req diagnose.Request, n namedMesh, names []string, location string
 		params["gateway"] = names[0]
 		subject, what = "Gateway scope "+n.Value, "a Gateway with the scope ("+few(quoted(names))+")"
 	}
-	c := diagnose.Cause{Subject: subject, Key: n.Who.Key, Confidence: diagnose.Confirmed, Params: params}
+	c := diagnose.Cause{Subject: subject, Key: n.Who.Key, About: n.about(), Confidence: diagnose.Confirmed, Params: params}
 	var elsewhere []string
 	for _, r := range routes {
 		elsewhere = append(elsewhere, parents(r, n.Kind)...)

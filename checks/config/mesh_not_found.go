@@ -46,7 +46,7 @@ var MeshNotFound = diagnose.Check{
 	Layer:    diagnose.LayerConfig,
 	Symptoms: []diagnose.Symptom{diagnose.SymptomNoConfig, diagnose.SymptomRequestsFail},
 	Needs:    []evidence.Name{evidence.Meshes.Name(), evidence.Gateways.Name(), evidence.Bootstraps.Name()},
-	Explains: append([]diagnose.CheckID{"config/mesh-has-no-routes"}, explainedByConfig...),
+	Explains: append([]diagnose.CheckID{"config/mesh-has-no-routes", "xds/config-not-sent", "xds/resource-missing"}, explainedByConfig...),
 	Applies:  namesMesh,
 	Evaluate: meshNotFound,
 }
@@ -69,6 +69,11 @@ const managedMesh = "gsmmesh-"
 type namedMesh struct {
 	place
 	Who identity // zero for the request itself
+}
+
+// about names it, and the proxy that names it.
+func (n namedMesh) about() diagnose.About {
+	return diagnose.About{placeAspects[n.Kind]: {n.Value}, diagnose.AboutNode: {n.Who.NodeID}}
 }
 
 // namedMeshes gives each Mesh and scope that the request, the node asked about or a bootstrap names, once.
@@ -158,7 +163,7 @@ func meshNotFound(req diagnose.Request, v *evidence.View) ([]diagnose.Cause, err
 func notThere(req diagnose.Request, n namedMesh, what string, fact evidence.Name, list []string) diagnose.Cause {
 	params := n.Who.params()
 	params[string(n.Kind)] = n.Value
-	c := diagnose.Cause{Key: n.Who.Key, Confidence: diagnose.Confirmed, Params: params, Subject: what + " " + n.Value}
+	c := diagnose.Cause{Key: n.Who.Key, About: n.about(), Confidence: diagnose.Confirmed, Params: params, Subject: what + " " + n.Value}
 	if params["project"] = projectParam(req, nil, []identity{n.Who}); params["project"] != "" {
 		c.Subject += " of project " + params["project"]
 	}

@@ -191,7 +191,10 @@ func shutOut(req diagnose.Request, on []evidence.ForwardingRule, nodes []labelle
 	if n.File == "" {
 		confidence = diagnose.Likely // the control plane may show less of a node's metadata than the node sent
 	}
-	c := diagnose.Cause{Subject: n.Subject, Key: n.Key, Confidence: confidence, Params: n.params()}
+	c := diagnose.Cause{Subject: n.Subject, Key: n.Key, Confidence: confidence, Params: n.params(), About: diagnose.About{diagnose.AboutNetwork: {n.network}}}
+	for _, n := range nodes {
+		c.About[diagnose.AboutNode] = append(c.About[diagnose.AboutNode], n.NodeID)
+	}
 	c.Params["rule"], c.Params["label"], c.Params["value"] = r.Name, first.Name, first.Value
 	c.Params["network"], c.Params["project"] = n.network, projectParam(req, on, []identity{n.identity})
 	who := n.Subject

@@ -138,6 +138,7 @@ func (m *mismatch) target(asked claim, who []identity) {
 		return
 	}
 	c := m.cause(asked.Value, "")
+	c.About[diagnose.AboutProject] = []string{m.req.Target.Project}
 	c.Subject = m.subject(asked.Value)
 	c.Summary = m.summary("The proxies asked about are on network", asked.Value)
 	for _, p := range who {
@@ -173,11 +174,13 @@ func (m *mismatch) proxy(asked claim, p identity) {
 	case requested && at.Value == asked.Value:
 	case m.absent(at.Value):
 		c := m.cause(at.Value, p.Key)
+		c.About[diagnose.AboutNode] = []string{p.NodeID}
 		c.Subject = p.Subject
 		c.Summary = m.summary(p.Subject+" names network", at.Value)
 		m.add(c, p, at)
 	case requested && len(m.rules.on(asked.Value)) > 0 && len(m.rules.on(at.Value)) > 0:
 		c := m.cause(at.Value, p.Key)
+		c.About[diagnose.AboutNode] = []string{p.NodeID}
 		// Both networks have rules: the proxy may be in order, and the question off. Nothing is to be rewritten before that is known.
 		c.Subject, c.Confidence, c.Severity = p.Subject, diagnose.Likely, diagnose.Degrading
 		c.Params["rules_network"], c.Params["ask_again"], c.Params["move"] = asked.Value, at.Value, p.Subject
@@ -193,6 +196,7 @@ func (m *mismatch) proxy(asked claim, p identity) {
 			continue
 		}
 		c := m.cause(other.Value, p.Key)
+		c.About[diagnose.AboutNode] = []string{p.NodeID}
 		c.Subject, c.Confidence, c.Severity = p.Subject, diagnose.Possible, diagnose.Degrading
 		c.Params["rules_network"] = at.Value
 		c.Summary = fmt.Sprintf("%s names two networks: %s in %s, which the rules are on, and %s in %s.",
@@ -256,5 +260,8 @@ func (m *mismatch) cause(network, key string) diagnose.Cause {
 		"project": projectParam(m.req, m.rules.managed, nil),
 	}
 	ruleParams(m.rules.on(meant)[0], p)
-	return diagnose.Cause{Key: key, Confidence: confidence, Params: p, Evidence: []diagnose.Exhibit{ruleExhibit(m.rules.managed)}}
+	return diagnose.Cause{
+		Key: key, About: diagnose.About{diagnose.AboutNetwork: {network}}, Confidence: confidence, Params: p,
+		Evidence: []diagnose.Exhibit{ruleExhibit(m.rules.managed)},
+	}
 }

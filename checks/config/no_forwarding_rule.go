@@ -106,6 +106,7 @@ func noForwardingRule(req diagnose.Request, v *evidence.View) ([]diagnose.Cause,
 	project := projectParam(req, rules, who)
 	cause := diagnose.Cause{
 		Subject:    "network " + asked.Value + " of project " + project,
+		About:      diagnose.About{diagnose.AboutProject: {project}},
 		Confidence: diagnose.Confirmed,
 		Params:     map[string]string{"network": asked.Value, "project": project},
 	}

@@ -52,7 +52,11 @@ var NotFoundLogged = diagnose.Check{
 	Layer:    diagnose.LayerConfig,
 	Symptoms: []diagnose.Symptom{diagnose.SymptomNoConfig},
 	Needs: []evidence.Name{
-		evidence.LogMessages.Name(), evidence.ForwardingRules.Name(), evidence.Meshes.Name(), evidence.Gateways.Name(),
+		evidence.LogMessages.Name(), evidence.ForwardingRules.Name(), evidence.Meshes.Name(), evidence.Gateways.Name(), evidence.ProjectFact.Name(),
+	},
+	Explains: []diagnose.CheckID{
+		"controlplane/no-client-connected", "controlplane/client-not-connected", "controlplane/api-errors",
+		"xds/no-dynamic-config", "xds/initial-fetch-timeout", "vm/envoy-not-live", "proxyless/produced-zero-addresses",
 	},
 	Signatures: []diagnose.Signature{messages.ConfigNotFound, messages.EntityNotFound},
 	Evaluate:   notFoundLogged,
@@ -63,6 +67,7 @@ func notFoundLogged(req diagnose.Request, v *evidence.View) ([]diagnose.Cause, e
 	if err != nil {
 		return nil, err
 	}
+	own := ownProject(req, v)
 	var causes []diagnose.Cause
 	at := map[string]int{} // one cause for each thing that wasn't found
 	for _, m := range log {
@@ -70,7 +75,8 @@ func notFoundLogged(req diagnose.Request, v *evidence.View) ([]diagnose.Cause, e
 			continue
 		}
 		missing := loggedPlace(req, m)
-		if there(v, missing) {
+		// What is known is of the project asked about: it refutes no message about another.
+		if !otherProject(m.Fields["project"], own) && there(v, missing) {
 			continue
 		}
 		c := logged(req, m, missing)
@@ -111,6 +117,14 @@ func loggedPlace(req diagnose.Request, m evidence.LogMessage) place {
 	return place{}
 }
 
+// otherProject says whether a project that a message names is certainly not this one.
+func otherProject(named string, own evidence.Project) bool {
+	if evidence.Numeric(named) {
+		return own.Number != "" && named != own.Number
+	}
+	return named != "" && own.ID != "" && named != own.ID
+}
+
 // there says whether the APIs, or their answers as files, show what a message says is missing.
 func there(v *evidence.View, p place) bool {
 	// Each is read whatever is missing, so that the facts needed are the same for every message.
@@ -130,10 +144,13 @@ func there(v *evidence.View, p place) bool {
 
 func logged(req diagnose.Request, m evidence.LogMessage, p place) diagnose.Cause {
 	c := diagnose.Cause{
-		Subject: unnamed, Confidence: diagnose.Likely, Params: map[string]string{},
+		Subject: unnamed, Confidence: diagnose.Likely, About: diagnose.About{}, Params: map[string]string{},
 		Evidence: []diagnose.Exhibit{{Fact: evidence.LogMessages.Name(), Excerpt: excerpt(m), Source: m.Source}},
 	}
 	project := m.Fields["project"]
+	if m.Fields["name"] != "" { // else the place is what was asked about
+		c.About = diagnose.About{placeAspects[p.Kind]: {p.Value}, diagnose.AboutProject: {project}}
+	}
 	switch {
 	case req.Target.Project != "":
 		c.Params["project"] = req.Target.Project

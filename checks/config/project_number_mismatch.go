@@ -98,7 +98,7 @@ func projectNumberMismatch(req diagnose.Request, v *evidence.View) ([]diagnose.C
 // wrongNumber compares the project numbers that one proxy gives with the project's, and with one another.
 func wrongNumber(req diagnose.Request, p identity, own evidence.Project) (diagnose.Cause, bool) {
 	c := diagnose.Cause{
-		Subject: p.Subject, Key: p.Key, Confidence: diagnose.Confirmed, Params: p.params(),
+		Subject: p.Subject, Key: p.Key, Confidence: diagnose.Confirmed, Params: p.params(), About: p.about(),
 	}
 	c.Params["number"] = own.Number
 	if req.Target.Project == "" {
@@ -119,6 +119,7 @@ func wrongNumber(req diagnose.Request, p identity, own evidence.Project) (diagno
 	for _, n := range p.Projects {
 		switch {
 		case !evidence.Numeric(n.Value):
+			c.About[diagnose.AboutProject] = []string{n.Value}
 			c.Summary = fmt.Sprintf("%s gives %s as project in %s, where the project's number belongs%s.", p.Subject, quote(n.Value), n.Field, is(own.Number))
 			if req.Target.Project == "" {
 				c.Params["project"] = n.Value // most likely its ID
@@ -126,6 +127,7 @@ func wrongNumber(req diagnose.Request, p identity, own evidence.Project) (diagno
 			show()
 			return c, true
 		case own.Number != "" && n.Value != own.Number:
+			c.About[diagnose.AboutProject] = []string{n.Value}
 			c.Summary = fmt.Sprintf("%s names project %s in %s; the number of project %s is %s.", p.Subject, n.Value, n.Field, asked(req, own), own.Number)
 			show()
 			return c, true

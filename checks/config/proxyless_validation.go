@@ -70,6 +70,7 @@ var ProxylessValidation = diagnose.Check{
 		evidence.TargetProxies.Name(), evidence.URLMaps.Name(), evidence.BackendServices.Name(),
 	},
 	Signatures: []diagnose.Signature{proxylessRefused},
+	Explains:   []diagnose.CheckID{"xds/config-not-sent", "xds/resource-missing", "proxyless/produced-zero-addresses"},
 	Evaluate:   proxylessValidation,
 }
 

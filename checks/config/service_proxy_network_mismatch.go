@@ -80,6 +80,7 @@ func serviceProxyNetworkMismatch(req diagnose.Request, v *evidence.View) ([]diag
 		}
 		network := evidence.LastSegment(p.Spec.Network)
 		c := diagnose.Cause{
+			About:   diagnose.About{diagnose.AboutVM: {evidence.LastSegment(vm.Zone) + "/" + vm.Name}},
 			Subject: "VM " + vm.Name, Key: "instances/" + vm.Zone + "/" + vm.Name, Confidence: diagnose.Confirmed,
 			Params: map[string]string{"instance": vm.Name, "zone": vm.Zone, "project": vmProject(req, vm)},
 			Evidence: []diagnose.Exhibit{{

@@ -4,7 +4,8 @@ import "github.com/meshdiag/meshdiag/diagnose"
 
 // explainedByConfig are the symptoms of a proxy for which the control plane has no configuration.
 var explainedByConfig = []diagnose.CheckID{
-	"controlplane/no-client-connected", "controlplane/client-not-connected", "controlplane/stream-errors", "config/not-found-logged", "xds/no-dynamic-config", "controlplane/api-errors",
+	"controlplane/no-client-connected", "controlplane/client-not-connected", "controlplane/stream-errors", "config/not-found-logged", "controlplane/api-errors",
+	"xds/no-dynamic-config", "xds/initial-fetch-timeout", "vm/envoy-not-live", "proxyless/produced-zero-addresses",
 }
 
 // Pages that several checks refer to.

@@ -72,6 +72,7 @@ func apiDisabled(req diagnose.Request, v *evidence.View) ([]diagnose.Cause, erro
 		}
 		found[service] = &diagnose.Cause{
 			Subject: service + where, Confidence: c,
+			About:    diagnose.About{diagnose.AboutAPI: {service}, diagnose.AboutProject: {in}},
 			Summary:  fmt.Sprintf("%s is not enabled%s: %s.", service, where, said),
 			Params:   map[string]string{"service": service, "project": in},
 			Evidence: []diagnose.Exhibit{x},

@@ -18,6 +18,7 @@ var ClientNotConnected = diagnose.Check{
 	Layer:    diagnose.LayerNetwork,
 	Symptoms: []diagnose.Symptom{diagnose.SymptomNotConnected, diagnose.SymptomNoConfig, diagnose.SymptomRequestsFail},
 	Needs:    []evidence.Name{evidence.Clients.Name(), evidence.Instances.Name()},
+	Explains: unserved,
 	Applies: func(r diagnose.Request) bool {
 		return r.Target.Live() && (r.Target.NodeID != "" || r.Target.Instance != "")
 	},

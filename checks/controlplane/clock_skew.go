@@ -20,7 +20,7 @@ var ClockSkew = diagnose.Check{
 	Layer:    diagnose.LayerVM,
 	Symptoms: []diagnose.Symptom{diagnose.SymptomNotConnected},
 	Needs:    []evidence.Name{evidence.ClockFact.Name()},
-	Explains: []diagnose.CheckID{"controlplane/tls-failure", "controlplane/invalid-credentials"},
+	Explains: append([]diagnose.CheckID{"controlplane/tls-failure", "controlplane/invalid-credentials", "vm/agent-failure"}, disconnected...),
 	Doc: diagnose.Doc{
 		Title:       "The clock is wrong",
 		Explanation: "A clock that is off by minutes makes good certificates look expired or not valid yet, and makes signed tokens invalid. It was compared with the Date header that the control plane sends.",

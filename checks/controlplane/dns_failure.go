@@ -15,7 +15,7 @@ var DNSFailure = diagnose.Check{
 	Layer:    diagnose.LayerNetwork,
 	Symptoms: []diagnose.Symptom{diagnose.SymptomNotConnected, diagnose.SymptomNoConfig},
 	Needs:    []evidence.Name{evidence.DNSProbe.Name(), evidence.Clients.Name()},
-	Explains: disconnected,
+	Explains: append([]diagnose.CheckID{"vm/agent-failure"}, disconnected...),
 	Doc: diagnose.Doc{
 		Title: "The control plane's name does not resolve",
 		Explanation: "Proxies reach the control plane by name, trafficdirector.googleapis.com. No resolver that was asked gives an address for it. " +

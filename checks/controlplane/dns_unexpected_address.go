@@ -48,10 +48,7 @@ var DNSUnexpectedAddress = diagnose.Check{
 	Layer:    diagnose.LayerNetwork,
 	Symptoms: []diagnose.Symptom{diagnose.SymptomNotConnected, diagnose.SymptomNoConfig},
 	Needs:    []evidence.Name{evidence.DNSProbe.Name(), evidence.RESTProbe.Name(), evidence.GRPCProbe.Name()},
-	Explains: []diagnose.CheckID{
-		"controlplane/no-client-connected", "controlplane/client-not-connected", "controlplane/stream-errors",
-		"controlplane/tcp-blocked", "controlplane/tls-failure",
-	},
+	Explains: append([]diagnose.CheckID{"controlplane/tcp-blocked", "controlplane/tls-failure", "controlplane/grpc-blocked", "vm/agent-failure"}, disconnected...),
 	Doc: diagnose.Doc{
 		Title: "The control plane's name resolves to an unexpected address",
 		Explanation: "Google's APIs are reached at public addresses, at private.googleapis.com (199.36.153.8/30, 2600:2d00:2:2000::/64), at restricted.googleapis.com " +

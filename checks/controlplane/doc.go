@@ -7,5 +7,9 @@ import "github.com/meshdiag/meshdiag/diagnose"
 
 // disconnected are the symptoms of a proxy that the control plane can't be reached from, or that it refuses.
 var disconnected = []diagnose.CheckID{
-	"controlplane/no-client-connected", "controlplane/client-not-connected", "controlplane/stream-errors", "xds/no-dynamic-config", "controlplane/api-errors",
+	"controlplane/no-client-connected", "controlplane/client-not-connected", "controlplane/stream-errors", "controlplane/api-errors",
+	"xds/no-dynamic-config", "xds/initial-fetch-timeout", "vm/envoy-not-live", "proxyless/produced-zero-addresses",
 }
+
+// unserved are the symptoms of a proxy that gets no answer from the control plane.
+var unserved = []diagnose.CheckID{"xds/no-dynamic-config", "xds/initial-fetch-timeout", "vm/envoy-not-live", "proxyless/produced-zero-addresses"}

@@ -84,7 +84,7 @@ func envoyTooOld(req diagnose.Request, v *evidence.View) ([]diagnose.Cause, erro
 	causes := oldClients(req, list, statuses)
 	if own := ownVersion(guest.Values[evidence.GuestProxyVersion]); tooOld(own) {
 		vm := "VM " + guest.Instance
-		causes = append(causes, oldCause(vm, "", "The Envoy of "+vm, own, diagnose.Exhibit{
+		causes = append(causes, oldCause(vm, "", diagnose.About{diagnose.AboutVM: {guest.Instance}}, "The Envoy of "+vm, own, diagnose.Exhibit{
 			Fact: evidence.GuestAttributes.Name(), Excerpt: evidence.GuestProxyVersion + ": " + guest.Values[evidence.GuestProxyVersion], Source: guest.Source,
 		}))
 	}
@@ -98,7 +98,7 @@ func envoyTooOld(req diagnose.Request, v *evidence.View) ([]diagnose.Cause, erro
 		if len(infos) > 1 {
 			key = "files/" + i.File
 		}
-		causes = append(causes, oldCause(who, key, "The Envoy of "+who, own, diagnose.Exhibit{
+		causes = append(causes, oldCause(who, key, diagnose.About{diagnose.AboutNode: {i.Info.Node.ID}}, "The Envoy of "+who, own, diagnose.Exhibit{
 			Fact: evidence.EnvoyInfos.Name(), Excerpt: "version: " + i.Info.Version, Source: i.Source,
 		}))
 	}
@@ -110,7 +110,7 @@ func envoyTooOld(req diagnose.Request, v *evidence.View) ([]diagnose.Cause, erro
 		if len(boots) > 1 {
 			key = "files/" + b.File
 		}
-		causes = append(causes, oldCause(b.File, key, "The Envoy of "+b.File, b.UserAgent, diagnose.Exhibit{
+		causes = append(causes, oldCause(b.File, key, diagnose.About{diagnose.AboutNode: {b.NodeID}}, "The Envoy of "+b.File, b.UserAgent, diagnose.Exhibit{
 			Fact: evidence.Bootstraps.Name(), Excerpt: b.File + ": user agent version " + b.UserAgent, Source: b.Source,
 		}))
 	}
@@ -132,7 +132,7 @@ func envoyTooOld(req diagnose.Request, v *evidence.View) ([]diagnose.Cause, erro
 	for _, f := range logFiles {
 		m := latest[f]
 		if tooOld(m.Fields["version"]) {
-			causes = append(causes, oldCause(proxyOf(req, m), fileKey(msgs, f), "The Envoy of "+inLog(m), m.Fields["version"], quote(m)))
+			causes = append(causes, oldCause(proxyOf(req, m), fileKey(msgs, f), aboutProxy(m), "The Envoy of "+inLog(m), m.Fields["version"], quote(m)))
 		}
 	}
 	if len(causes) > 0 {
@@ -208,13 +208,17 @@ func oldClients(req diagnose.Request, list evidence.ClientList, statuses []evide
 		if o.node == req.Target.NodeID {
 			key = ""
 		}
-		causes = append(causes, oldCause(o.node, key, "The Envoy of "+shortNode(o.node), o.version, o.exhibit))
+		causes = append(causes, oldCause(o.node, key, diagnose.About{diagnose.AboutNode: {o.node}}, "The Envoy of "+shortNode(o.node), o.version, o.exhibit))
 	}
 	return causes
 }
 
-func oldCause(subject, key, whose, is string, x diagnose.Exhibit) diagnose.Cause {
+func oldCause(subject, key string, about diagnose.About, whose, is string, x diagnose.Exhibit) diagnose.Cause {
+	if v, ok := parseVersion(is); ok {
+		about[diagnose.AboutVersion] = []string{v.String()} // sources differ in what they print behind the numbers
+	}
 	return diagnose.Cause{
+		About:   about,
 		Subject: subject, Key: key, Confidence: diagnose.Confirmed,
 		Summary:  fmt.Sprintf("%s is %s; Cloud Service Mesh supports %s and later.", whose, is, minEnvoy),
 		Evidence: []diagnose.Exhibit{x},

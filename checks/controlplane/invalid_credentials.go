@@ -84,6 +84,7 @@ func invalidCredentials(req diagnose.Request, v *evidence.View) ([]diagnose.Caus
 			text = "no text"
 		}
 		c := diagnose.Cause{
+			About:   aboutProxy(speaker(group)),
 			Subject: proxyOf(req, speaker(group)), Key: fileKey(msgs, latest.File), Confidence: diagnose.Likely,
 			Summary: fmt.Sprintf("The control plane refused the proxy's credentials (code 16) %s in %s: %s.", how, inLog(latest.LogMessage), strings.TrimSuffix(clip(text, maxWords), ".")),
 			Params:  map[string]string{"file": tokenFile(text)},

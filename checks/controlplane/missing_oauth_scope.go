@@ -62,6 +62,7 @@ func missingOAuthScope(req diagnose.Request, v *evidence.View) ([]diagnose.Cause
 			causes = append(causes, diagnose.Cause{
 				Subject: "VM " + evidence.LastSegment(i.Zone) + "/" + i.Name,
 				Key:     vmKey(req.Target, i, len(vms)),
+				About:   diagnose.About{diagnose.AboutVM: aboutVM(i)[diagnose.AboutVM], diagnose.AboutAccount: {a.Email}},
 				Summary: fmt.Sprintf("Service account %s of VM %s lacks the cloud-platform scope; it has %s.", a.Email, i.Name, shortScopes(a.Scopes)),
 				// What the VM's token may do was compared with what the API takes.
 				Confidence: diagnose.Confirmed,
@@ -82,6 +83,7 @@ func missingOAuthScope(req diagnose.Request, v *evidence.View) ([]diagnose.Cause
 		causes = append(causes, diagnose.Cause{
 			Subject:    proxyOf(req, m),
 			Key:        fileKey(msgs, m.File),
+			About:      aboutProxy(m),
 			Summary:    fmt.Sprintf("The control plane refused the proxy's access token for its scopes, says %s: the VM lacks the cloud-platform scope.", inLog(m)),
 			Confidence: diagnose.Likely,
 			Evidence:   []diagnose.Exhibit{quote(m)},

@@ -3,6 +3,7 @@ package controlplane
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -110,6 +111,7 @@ func lackingPermissions(req diagnose.Request, states []evidence.PermissionState)
 		}
 		c := diagnose.Cause{
 			Subject: p, Confidence: confidence,
+			About:   diagnose.About{diagnose.AboutAccount: {p}, diagnose.AboutProject: {s.Project}},
 			Summary: fmt.Sprintf("%s lacks %s in project %s: %s.", p, s.Permission, orTarget(s.Project, req), how),
 			Params:  map[string]string{"service_account": p, "permission": s.Permission, "project": orTarget(s.Project, req)},
 		}
@@ -118,6 +120,7 @@ func lackingPermissions(req diagnose.Request, states []evidence.PermissionState)
 			c.Summary = fmt.Sprintf("%s gets configuration but may not report load: it lacks %s in project %s.", p, s.Permission, orTarget(s.Project, req))
 		}
 		for _, l := range lacks {
+			c.About[diagnose.AboutPermission] = append(c.About[diagnose.AboutPermission], l.Permission)
 			c.Evidence = append(c.Evidence, diagnose.Exhibit{
 				Fact: evidence.ProxyPermissions.Name(), Source: l.Source,
 				Excerpt: fmt.Sprintf("%s: %s %s (%s)", p, l.Permission, accessWord(l.Access), l.Method),
@@ -155,13 +158,16 @@ func strongest(states []evidence.PermissionState, principal, permission string) 
 func refusedPermissions(req diagnose.Request, msgs []evidence.LogMessage, states []evidence.PermissionState) []diagnose.Cause {
 	var causes []diagnose.Cause
 	add := func(m evidence.LogMessage, permission, project string, confidence diagnose.Confidence, loads bool) {
+		named := project
 		project = orTarget(project, req)
 		c := diagnose.Cause{
 			Subject: proxyOf(req, m), Key: fileKey(msgs, m.File), Confidence: confidence,
+			About:    aboutProxy(m),
 			Summary:  fmt.Sprintf("The control plane refuses the proxy's service account, says %s: it lacks %s.", inLog(m), permission),
 			Params:   map[string]string{"permission": permission, "project": project},
 			Evidence: []diagnose.Exhibit{quote(m)},
 		}
+		c.About[diagnose.AboutPermission], c.About[diagnose.AboutProject] = []string{permission}, []string{named}
 		if granted(states, permission) {
 			c.Confidence = diagnose.Possible
 			c.Summary = fmt.Sprintf("%s says that the proxy lacks %s; its service account holds it now, so the message is old or another account's.", inLog(m), permission)
@@ -169,6 +175,11 @@ func refusedPermissions(req diagnose.Request, msgs []evidence.LogMessage, states
 		if loads {
 			c.Severity = diagnose.Degrading
 			c.Summary = fmt.Sprintf("The control plane refuses the proxy's load reports, says %s: its service account lacks %s.", inLog(m), permission)
+		}
+		same := func(o diagnose.Cause) bool { return o.Key == c.Key && o.Subject == c.Subject }
+		if i := slices.IndexFunc(causes, same); i >= 0 { // one account, one role to grant
+			causes[i] = both(causes[i], c)
+			return
 		}
 		causes = append(causes, c)
 	}
@@ -194,6 +205,18 @@ func refusedPermissions(req diagnose.Request, msgs []evidence.LogMessage, states
 		add(c.LogMessage, permission, "", diagnose.Likely, loads)
 	}
 	return causes
+}
+
+// both makes one cause of two permissions that one proxy lacks. That of configuration speaks: without it nothing works.
+func both(a, b diagnose.Cause) diagnose.Cause {
+	out := a
+	if a.Severity != diagnose.SeverityUnset && b.Severity == diagnose.SeverityUnset {
+		out = b
+	}
+	out.Evidence = append(slices.Clone(a.Evidence), b.Evidence...)
+	out.About = maps.Clone(out.About)
+	out.About[diagnose.AboutPermission] = unique(append(slices.Clone(a.About[diagnose.AboutPermission]), b.About[diagnose.AboutPermission]...))
+	return out
 }
 
 // granted says whether a full evaluation found that every principal known holds a permission.

@@ -17,6 +17,7 @@ var NoClientConnected = diagnose.Check{
 	Layer:    diagnose.LayerNetwork,
 	Symptoms: []diagnose.Symptom{diagnose.SymptomNotConnected, diagnose.SymptomNoConfig, diagnose.SymptomRequestsFail},
 	Needs:    []evidence.Name{evidence.Clients.Name(), evidence.Meshes.Name()},
+	Explains: unserved,
 	Applies:  func(r diagnose.Request) bool { return r.Target.Live() },
 	Doc: diagnose.Doc{
 		Title: "No client is connected to the control plane",

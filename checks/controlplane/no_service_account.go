@@ -14,10 +14,9 @@ var NoServiceAccount = diagnose.Check{
 	Layer:    diagnose.LayerAPI,
 	Symptoms: []diagnose.Symptom{diagnose.SymptomNotConnected, diagnose.SymptomNoConfig},
 	Needs:    []evidence.Name{evidence.Instances.Name()},
-	Explains: []diagnose.CheckID{
-		"controlplane/no-client-connected", "controlplane/client-not-connected", "controlplane/stream-errors",
+	Explains: append([]diagnose.CheckID{
 		"controlplane/missing-oauth-scope", "controlplane/missing-permission", "controlplane/invalid-credentials",
-	},
+	}, disconnected...),
 	Doc: diagnose.Doc{
 		Title:       "The VM has no service account",
 		Explanation: "A proxy on a VM shows the control plane the access token of the VM's service account, which it gets from the metadata server. This VM has none, so there is no token, and every stream is refused.",
@@ -56,6 +55,7 @@ func noServiceAccount(req diagnose.Request, v *evidence.View) ([]diagnose.Cause,
 		causes = append(causes, diagnose.Cause{
 			Subject:    "VM " + evidence.LastSegment(i.Zone) + "/" + i.Name,
 			Key:        vmKey(req.Target, i, len(vms)),
+			About:      aboutVM(i),
 			Summary:    fmt.Sprintf("VM %s has no service account, so its proxy has no credentials for the control plane.", i.Name),
 			Confidence: diagnose.Confirmed,
 			Params:     vmParams(req.Target, i),

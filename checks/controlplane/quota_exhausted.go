@@ -55,6 +55,7 @@ func quotaExhausted(req diagnose.Request, v *evidence.View) ([]diagnose.Cause, e
 		}
 		first := group[0]
 		c := diagnose.Cause{
+			About:   aboutProxy(speaker(group)),
 			Subject: proxyOf(req, speaker(group)), Key: fileKey(msgs, first.File), Confidence: diagnose.Likely,
 			Summary: fmt.Sprintf("The control plane turned the proxy away for a quota (code 8) %d times in %s: %s.", n, inLog(first.LogMessage),
 				strings.TrimSuffix(orNone(clip(first.text, maxWords)), ".")),

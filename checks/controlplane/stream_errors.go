@@ -17,6 +17,7 @@ var StreamErrors = diagnose.Check{
 	Layer:    diagnose.LayerNetwork,
 	Symptoms: []diagnose.Symptom{diagnose.SymptomNotConnected, diagnose.SymptomNoConfig},
 	Needs:    []evidence.Name{evidence.LogMessages.Name()},
+	Explains: append([]diagnose.CheckID{"controlplane/no-client-connected", "controlplane/client-not-connected", "controlplane/api-errors"}, unserved...),
 	Signatures: []diagnose.Signature{
 		messages.StreamClosed, messages.ADSFailed, messages.StreamWorked, messages.LoadReportFailed, messages.HostNotFound,
 		messages.AgentUpstreamFailed, messages.AgentUpstreamConnected, messages.UpdateFailed, messages.Goaway,
@@ -82,6 +83,7 @@ func streamErrors(req diagnose.Request, v *evidence.View) ([]diagnose.Cause, err
 		}
 		first := most[0]
 		c := diagnose.Cause{
+			About:   aboutProxy(speaker(group)),
 			Subject: proxyOf(req, speaker(group)), Key: fileKey(msgs, first.File), Confidence: diagnose.Likely,
 			Summary: fmt.Sprintf("The proxy's xDS streams failed %d times in %s with %s: %s.", n, inLog(first.LogMessage), first.codeWord(),
 				strings.TrimSuffix(orNoText(clip(first.text, maxWords)), ".")),

@@ -206,15 +206,20 @@ func fileKey(msgs []evidence.LogMessage, file string) string {
 // proxyOf names the proxy that a log is of.
 func proxyOf(req diagnose.Request, m evidence.LogMessage) string {
 	switch {
-	case req.Target.NodeID != "":
-		return req.Target.NodeID
 	case m.Fields["node"] != "":
 		return m.Fields["node"]
+	case req.Target.NodeID != "":
+		return req.Target.NodeID
 	case m.File != "":
 		return "the proxy that wrote " + m.File
 	default:
 		return "the proxy that wrote this message"
 	}
+}
+
+// aboutProxy names the proxy that a log is of, where it says so itself.
+func aboutProxy(m evidence.LogMessage) diagnose.About {
+	return diagnose.About{diagnose.AboutNode: {m.Fields["node"]}}
 }
 
 // speaker gives the message of a group that names its node, the first one else.

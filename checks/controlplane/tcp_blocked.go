@@ -16,9 +16,7 @@ var TCPBlocked = diagnose.Check{
 	Layer:    diagnose.LayerNetwork,
 	Symptoms: []diagnose.Symptom{diagnose.SymptomNotConnected, diagnose.SymptomNoConfig},
 	Needs:    []evidence.Name{evidence.TCPProbe.Name(), evidence.Clients.Name()},
-	Explains: []diagnose.CheckID{
-		"controlplane/no-client-connected", "controlplane/client-not-connected", "controlplane/stream-errors", "controlplane/grpc-blocked",
-	},
+	Explains: append([]diagnose.CheckID{"controlplane/grpc-blocked", "vm/agent-failure"}, disconnected...),
 	Doc: diagnose.Doc{
 		Title: "The control plane's port cannot be reached",
 		Explanation: "The name resolves, and no address accepts a TCP connection. Silence mostly means a firewall that drops, or a VM without an external address in a subnet without Private Google Access; " +

@@ -19,7 +19,7 @@ var TLSFailure = diagnose.Check{
 	Layer:    diagnose.LayerNetwork,
 	Symptoms: []diagnose.Symptom{diagnose.SymptomNotConnected, diagnose.SymptomNoConfig},
 	Needs:    []evidence.Name{evidence.TLSProbe.Name(), evidence.Clients.Name()},
-	Explains: disconnected,
+	Explains: append([]diagnose.CheckID{"vm/agent-failure"}, disconnected...),
 	Doc: diagnose.Doc{
 		Title: "The TLS handshake with the control plane fails",
 		Explanation: "A TCP connection is accepted, and the handshake on it fails. A chain from an unknown authority is that of a device which opens TLS connections for inspection; " +

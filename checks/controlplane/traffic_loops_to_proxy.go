@@ -37,10 +37,8 @@ var TrafficLoopsToProxy = diagnose.Check{
 			"https://man7.org/linux/man-pages/man8/iptables-extensions.8.html",
 		},
 	},
-	Needs: append(hostrules.Needs(), evidence.DNSProbe.Name(), evidence.EnvoyHosts.Name(), evidence.EnvoyDumps.Name()),
-	Explains: []diagnose.CheckID{
-		"controlplane/no-client-connected", "controlplane/client-not-connected", "controlplane/stream-errors", "controlplane/tcp-blocked", "controlplane/tls-failure", "controlplane/grpc-blocked",
-	},
+	Needs:    append(hostrules.Needs(), evidence.DNSProbe.Name(), evidence.EnvoyHosts.Name(), evidence.EnvoyDumps.Name()),
+	Explains: append([]diagnose.CheckID{"controlplane/tcp-blocked", "controlplane/tls-failure", "controlplane/grpc-blocked"}, disconnected...),
 	Evaluate: trafficLoopsToProxy,
 }
 
@@ -80,7 +78,7 @@ func trafficLoopsToProxy(_ diagnose.Request, v *evidence.View) ([]diagnose.Cause
 			continue
 		}
 		if len(h.Users) == 0 {
-			open = cmp.Or(open, procErr, diagnose.Skip("no Envoy is among the processes, and nothing tells its user"))
+			open = cmp.Or(open, h.NoProxy(), procErr, diagnose.Skip("no Envoy is among the processes, and nothing tells its user"))
 			continue
 		}
 		var found []diagnose.Cause

@@ -34,6 +34,11 @@ func TestTrafficLoopsToProxy(t *testing.T) {
 		return putFrom(evidence.Processes, []evidence.ProcessList{{Whole: true, Source: pasted, List: []evidence.Process{
 			{PID: 1, User: "root", Command: "systemd"}, {PID: 812, User: user, UID: uid, GID: gid, Command: "envoy"}}}}, pasted)
 	}
+	// networked is an Envoy of UID 998 with a network; the rules' is 4026531840.
+	networked := func(network uint64) func(*evidence.Set) {
+		return putFrom(evidence.Processes, []evidence.ProcessList{{Whole: true, Network: 4026531840, Source: pasted, List: []evidence.Process{
+			{PID: 812, User: "998", UID: 998, GID: 998, Command: "envoy", Network: network}}}}, pasted)
+	}
 	endpoints := func(address string) func(*evidence.Set) {
 		return putFrom(evidence.EnvoyHosts, []evidence.EnvoyHostStates{{Source: pasted, Hosts: &envoy.Hosts{Clusters: []envoy.ClusterHosts{
 			{Name: "cloud-internal-istio:cloud_mp_payments", Hosts: []envoy.Host{{Address: envoy.Address{Host: address, Port: 8080}}}}}}}}, pasted)
@@ -67,6 +72,8 @@ func TestTrafficLoopsToProxy(t *testing.T) {
 		{Name: "an endpoint on the host", Request: files, Put: all(rules(some), running("envoy", 997, 997), endpoints("127.0.0.1"))},
 		{Name: "Docker's DNAT", Request: files, Put: all(rules("-A OUTPUT -p tcp -d 10.0.0.9/32 -j DNAT --to-destination 172.17.0.2:80\n"), running("envoy", 997, 997), endpoints("10.0.0.9"))},
 		{Name: "the group isn't known, and decides", Request: files, Put: all(rules(gid, local, everything), running("envoy", 998, -1)), Outcome: diagnose.OutcomeInconclusive, Reason: "can't tell"},
+		{Name: "another user's Envoy in a container", Request: files, Put: all(rules(uid, local, everything), networked(4026532217)), Outcome: diagnose.OutcomeSkipped, Reason: "network of its own"},
+		{Name: "another user's Envoy, whose network can't be read", Request: files, Put: all(rules(uid, local, everything), networked(0)), Outcome: diagnose.OutcomeInconclusive, Reason: "needs root"},
 		{Name: "nftables", Request: files, Put: all(rulesBut(nil, "table inet mesh {\n}\n"), running("envoy", 997, 997)), Outcome: diagnose.OutcomeInconclusive},
 		{Name: "not root", Request: files, Put: all(rulesBut(func(h *evidence.HostRules) { h.Unread = "not root" }, head+local+some+end), running("envoy", 997, 997)), Outcome: diagnose.OutcomeInconclusive, Reason: "not root"},
 		{Name: "processes failed", Request: files, Put: all(rules(uid, local, everything), late(evidence.Processes.Name())), Outcome: diagnose.OutcomeInconclusive},

@@ -82,6 +82,11 @@ func vmKey(t diagnose.Target, i evidence.Instance, meant int) string {
 	return "instances/" + evidence.LastSegment(i.Zone) + "/" + i.Name
 }
 
+// aboutVM names a VM.
+func aboutVM(i evidence.Instance) diagnose.About {
+	return diagnose.About{diagnose.AboutVM: {evidence.LastSegment(i.Zone) + "/" + i.Name}}
+}
+
 // vmParams gives the parameters of a remedy on a VM.
 func vmParams(t diagnose.Target, i evidence.Instance) map[string]string {
 	p := map[string]string{"instance": i.Name, "zone": evidence.LastSegment(i.Zone)}

@@ -87,6 +87,7 @@ func xdsV2(req diagnose.Request, v *evidence.View) ([]diagnose.Cause, error) {
 		}
 		causes = append(causes, diagnose.Cause{
 			Subject: b.File, Key: key, Confidence: diagnose.Confirmed,
+			About:   diagnose.About{diagnose.AboutNode: {b.NodeID}},
 			Summary: fmt.Sprintf("Bootstrap %s names xDS v2 in %s; the control plane speaks v3 alone.", b.File, listed(places)),
 			Params:  map[string]string{"file": b.File, "places": listed(places)},
 			Evidence: []diagnose.Exhibit{{
@@ -96,7 +97,7 @@ func xdsV2(req diagnose.Request, v *evidence.View) ([]diagnose.Cause, error) {
 	}
 	google := trafficDirectorLogs(req, msgs)
 	for _, m := range msgs {
-		c := diagnose.Cause{Subject: proxyOf(req, m), Key: fileKey(msgs, m.File), Evidence: []diagnose.Exhibit{quote(m)}}
+		c := diagnose.Cause{Subject: proxyOf(req, m), Key: fileKey(msgs, m.File), About: aboutProxy(m), Evidence: []diagnose.Exhibit{quote(m)}}
 		switch {
 		case m.Signature == V2Transport.ID:
 			c.Confidence = diagnose.Likely

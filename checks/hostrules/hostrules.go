@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/meshdiag/meshdiag/diagnose"
 	"github.com/meshdiag/meshdiag/evidence"
 	"github.com/meshdiag/meshdiag/evidence/envoy"
 	"github.com/meshdiag/meshdiag/evidence/netfilter"
@@ -36,6 +37,12 @@ type Host struct {
 	Key string
 	// Address is the host's, where the proxy's node id tells it; otherwise one that stands for it.
 	Address netip.Addr
+	// Elsewhere and Unclear are the Envoys among the processes that have a network of their own, as in a container, and those of
+	// which that couldn't be read. Neither counts as the host's.
+	Elsewhere, Unclear []evidence.Process
+
+	primary    netip.Addr // of the VM, as its metadata server told; invalid where that isn't known
+	interfaces []evidence.Interface
 }
 
 // User is one that the proxy runs as.
@@ -57,7 +64,7 @@ func (u User) String() string {
 
 // Needs are the facts that Hosts reads.
 func Needs() []evidence.Name {
-	return []evidence.Name{evidence.PacketRules.Name(), evidence.Processes.Name(), evidence.Bootstraps.Name()}
+	return []evidence.Name{evidence.PacketRules.Name(), evidence.Processes.Name(), evidence.Bootstraps.Name(), evidence.Interfaces.Name(), evidence.Recordings.Name()}
 }
 
 // Hosts gives every host whose rules were read. The error is an [*evidence.Missing].
@@ -65,6 +72,9 @@ func Hosts(v *evidence.View) ([]Host, error) {
 	rules, err := evidence.Get(v, evidence.PacketRules)
 	lists, _ := evidence.Get(v, evidence.Processes) // whoever needs the user asks for it
 	boots, _ := evidence.Get(v, evidence.Bootstraps)
+	// Without the interfaces rules that name one are undecided, as they are where rules were pasted.
+	interfaces, _ := evidence.Get(v, evidence.Interfaces)
+	recordings, _ := evidence.Get(v, evidence.Recordings)
 	if err != nil {
 		return nil, err
 	}
@@ -86,6 +96,16 @@ func Hosts(v *evidence.View) ([]Host, error) {
 				h.bootstrap(b)
 			}
 		}
+		for _, l := range interfaces {
+			if r.Source.Recording != "" && l.Source.Recording == r.Source.Recording {
+				h.network(l)
+			}
+		}
+		for _, rec := range recordings {
+			if r.Source.Recording != "" && rec.File == r.Source.Recording {
+				h.primary = rec.Identity.Address
+			}
+		}
 		out = append(out, h)
 	}
 	return out, nil
@@ -103,6 +123,17 @@ func (h *Host) processes(l evidence.ProcessList) {
 	for _, p := range l.List {
 		if p.UID >= 0 && p.User != "" {
 			h.Kernel.Users[p.User] = p.UID
+		}
+		if p.Command == EnvoyProcess {
+			switch l.Belongs(p) {
+			case evidence.Elsewhere:
+				h.Elsewhere = append(h.Elsewhere, p)
+				continue
+			case evidence.Unclear:
+				h.Unclear = append(h.Unclear, p)
+				continue
+			case evidence.Here:
+			}
 		}
 		if p.Command != EnvoyProcess || p.UID < 0 || slices.ContainsFunc(h.Users, func(u User) bool { return u.UID == p.UID && u.GID == p.GID }) {
 			continue
@@ -139,6 +170,19 @@ func (h *Host) bootstrap(b evidence.Bootstrap) {
 	h.Users = append(h.Users, User{UID: uid, GID: netfilter.NoID, Name: name, Where: "ENVOY_USER of " + cmp.Or(b.File, "sidecar.env"), Fact: evidence.Bootstraps.Name(), Source: b.Source})
 }
 
+// NoProxy says why no Envoy of the host's own is known, where some was seen: an *evidence.Missing where it may be the host's,
+// a reason to skip where it isn't. It is nil where none was seen.
+func (h Host) NoProxy() error {
+	switch {
+	case len(h.Unclear) > 0:
+		return &evidence.Missing{Name: evidence.Processes.Name(), Why: evidence.Failed, Source: h.Source,
+			Err: fmt.Errorf("whether Envoy (process %d) has the network of these rules could not be read: needs root", h.Unclear[0].PID)}
+	case len(h.Elsewhere) > 0:
+		return diagnose.Skip("Envoy (process %d) has a network of its own, with rules of its own", h.Elsewhere[0].PID)
+	}
+	return nil
+}
+
 // Name tells the host in a sentence.
 func (h Host) Name() string {
 	if len(h.Files) == 0 {
@@ -154,17 +198,35 @@ func (h Host) Missing(format string, a ...any) error {
 
 // Doubt is why rules that weren't read may decide otherwise, nil if none can.
 func (h Host) Doubt() error {
-	switch {
-	case h.Unread != "":
-		return h.Missing("the rules were not read wholly: %s", h.Unread)
-	case h.Set.UnreadLegacy:
-		return h.Missing("iptables-legacy tables were not read: run iptables-legacy-save as root")
-	case len(h.Set.NFTTables) > 0:
-		return h.Missing("nftables' own rules (table %s) are not evaluated", h.Set.NFTTables[0])
-	case h.Problem != "":
-		return h.Missing("lines of the rules could not be read: %s", h.Problem)
+	if why := h.HostRules.Doubt(); why != "" {
+		return h.Missing("%s", why)
 	}
 	return nil
+}
+
+// OtherEngine names the one of the kernel's two engines whose tables of a family weren't looked at, "" where both were: both
+// are in force at once. A recorder looks at both, and iptables-save of the nft engine warns where the other one has tables.
+func (h Host) OtherEngine(f netfilter.Family) string {
+	if h.Source.Recording != "" && h.Set.Complete[f] {
+		return ""
+	}
+	var nft, warns, legacy bool
+	for _, t := range h.Set.Tables {
+		if t.Family == f {
+			nft = nft || t.Backend == netfilter.NFT
+			warns = warns || t.Backend == netfilter.NFT && t.Form == netfilter.Save
+			legacy = legacy || t.Backend == netfilter.Legacy
+		}
+	}
+	switch {
+	case nft && legacy || warns && !h.Set.UnreadLegacy:
+		return ""
+	case legacy:
+		return "nft"
+	case nft:
+		return "legacy"
+	}
+	return "other" // of the two, which the text doesn't tell apart
 }
 
 // Has says whether a table was read, or is known to be empty.
@@ -354,9 +416,4 @@ func inRange(r string, port int) bool {
 // Out is a packet that an application sends.
 func (h Host) Out(to netip.AddrPort, uid, gid int) netfilter.Packet {
 	return netfilter.Packet{Destination: to.Addr(), DestinationPort: to.Port(), UID: uid, GID: gid}
-}
-
-// In is a packet of a client, for a port of the host.
-func (h Host) In(port int) netfilter.Packet {
-	return netfilter.Packet{Destination: h.Address, DestinationPort: uint16(port), UID: netfilter.NoID, GID: netfilter.NoID} // #nosec G115 -- the service takes ports of 16 bits alone
 }

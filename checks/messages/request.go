@@ -31,6 +31,17 @@ var (
 			`StreamAggregatedResources gRPC config stream closed: 14, upstream connect error or disconnect/reset before headers. reset reason: connection failure`,
 		},
 	}
+	// EndpointDialTimeout is how gRPC, and other programs in Go, say that nothing answered at an address.
+	EndpointDialTimeout = diagnose.Signature{
+		ID:      "dial-timeout",
+		Anchors: []string{": i/o timeout", "connect: connection timed out"},
+		Pattern: `dial tcp (?P<address>(?:\d{1,3}(?:\.\d{1,3}){3}|\[[0-9a-f:.]+\]):\d+): (?:i/o timeout|connect: connection timed out)`,
+		Meaning: "nothing answered in time at an address",
+		Examples: []string{
+			`rpc error: code = Unavailable desc = connection error: desc = "transport: Error while dialing: dial tcp 10.132.0.10:50051: i/o timeout"`,
+			`dial tcp [fd20:1::5]:8080: connect: connection timed out`,
+		},
+	}
 	// ProxyTerminating is how Istio's agent, Envoy and the kubelet say that a pod is being shut down. container is what the
 	// kubelet stops.
 	ProxyTerminating = diagnose.Signature{

@@ -169,7 +169,7 @@ func (b bunch) exhibits() []diagnose.Exhibit {
 
 // cause makes what is the same in every check's.
 func (b bunch) cause(confidence diagnose.Confidence, summary string) diagnose.Cause {
-	c := diagnose.Cause{Subject: "requests to " + b.where(), Key: b.key(), Summary: summary, Confidence: confidence, Params: map[string]string{}, Evidence: b.exhibits()}
+	c := diagnose.Cause{Subject: "requests to " + b.where(), Key: b.key(), About: b.about(), Summary: summary, Confidence: confidence, Params: map[string]string{}, Evidence: b.exhibits()}
 	if len(b.hosts) > 0 {
 		c.Params["host"] = b.hosts[0]
 	}
@@ -180,6 +180,21 @@ func (b bunch) cause(confidence diagnose.Confidence, summary string) diagnose.Ca
 		c.Params["upstream"], c.Params["port"] = address, port
 	}
 	return c
+}
+
+// about names the cluster and the hosts asked for.
+func (b bunch) about() diagnose.About {
+	a := diagnose.About{diagnose.AboutFailure: {b.place}}
+	for _, g := range b.groups {
+		a[diagnose.AboutCluster] = append(a[diagnose.AboutCluster], g.Cluster)
+	}
+	for _, h := range b.hosts {
+		if i := strings.LastIndexByte(h, ':'); i > 0 && evidence.Numeric(h[i+1:]) && (h[i-1] == ']' || !strings.Contains(h[:i], ":")) {
+			h = strings.Trim(h[:i], "[]")
+		}
+		a[diagnose.AboutHost] = append(a[diagnose.AboutHost], h)
+	}
+	return a
 }
 
 // leftOut says in the last cause how many places are not told.

@@ -17,6 +17,7 @@ import (
 // Pages that several checks refer to.
 const (
 	refAutoVMs         = "https://cloud.google.com/service-mesh/docs/service-routing/auto-vms-options"
+	refManualVMs       = "https://cloud.google.com/service-mesh/legacy/load-balancing-apis/advanced-setup"
 	refTroubleshooting = "https://cloud.google.com/traffic-director/docs/troubleshooting"
 	refIptables        = "https://man7.org/linux/man-pages/man8/iptables-extensions.8.html"
 	refIstioPorts      = "https://istio.io/latest/docs/ops/deployment/application-requirements/"

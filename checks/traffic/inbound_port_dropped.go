@@ -31,30 +31,29 @@ var InboundPortDropped = diagnose.Check{
 		References: []string{refIptables, refTroubleshooting},
 	},
 	Needs:    needs(),
+	Explains: []diagnose.CheckID{"backend/fail-open", "backend/some-unhealthy"}, // health checks are dropped too
 	Applies:  asksServing,
 	Evaluate: inboundPortDropped,
 }
 
 func inboundPortDropped(req diagnose.Request, v *evidence.View) ([]diagnose.Cause, error) {
 	port := req.Target.ServingPort
-	return each(v, func(h hostrules.Host) ([]diagnose.Cause, error) {
+	causes, err := each(v, func(h hostrules.Host) ([]diagnose.Cause, error) {
 		if h.KubernetesNode() {
 			return nil, diagnose.Skip("the rules are those of a Kubernetes node; a pod's are in its own network namespace")
 		}
-		p := h.In(port)
-		f := netfilter.FamilyOf(p.Destination)
-		r := h.Set.Connect(h.Kernel, netfilter.Inbound, p)
-		o, sure, err := h.Settle(r)
+		a, err := h.Arrive(port, h.Set.Connect)
 		if err != nil {
 			return nil, err
 		}
+		f, o := netfilter.FamilyOf(a.Packet.Destination), a.Outcome
 		if !h.Has(f, "nat") {
 			return nil, h.Missing("the nat table was not read, which may take port %d elsewhere first: run iptables-save as root", port)
 		}
 		if blocked(o) {
-			return []diagnose.Cause{dropped(h, r, o, sure, port, "Connections to port "+strconv.Itoa(port))}, nil
+			return []diagnose.Cause{dropped(h, a, port, "Connections to port "+strconv.Itoa(port))}, nil
 		}
-		if hostrules.Intercepted(netfilter.Inbound, p, o) {
+		if hostrules.Intercepted(netfilter.Inbound, a.Packet, o) {
 			if c, err := toApplication(h, port); c != nil || err != nil {
 				return c, err
 			}
@@ -64,6 +63,14 @@ func inboundPortDropped(req diagnose.Request, v *evidence.View) ([]diagnose.Caus
 		}
 		return nil, h.Doubt()
 	})
+	for i := range causes {
+		// The host is an endpoint, and the VM asked about where there is no other.
+		causes[i].About = diagnose.About{diagnose.AboutFailure: {causes[i].Summary}}
+		if t := req.Target; causes[i].Key == "" && t.Instance != "" {
+			causes[i].About[diagnose.AboutEndpoint] = []string{t.Zone + "/" + t.Instance}
+		}
+	}
+	return causes, err
 }
 
 // toApplication asks for the proxy's own connection to the application.
@@ -78,17 +85,17 @@ func toApplication(h hostrules.Host, port int) ([]diagnose.Cause, error) {
 	if err != nil || !blocked(o) {
 		return nil, err
 	}
-	return []diagnose.Cause{dropped(h, r, o, sure, port, fmt.Sprintf("The proxy's own connections to the application at %s", local))}, nil
+	return []diagnose.Cause{dropped(h, hostrules.Arrival{Result: r, Outcome: o, Sure: sure}, port, fmt.Sprintf("The proxy's own connections to the application at %s", local))}, nil
 }
 
 func blocked(o netfilter.Outcome) bool {
 	return o.Verdict == netfilter.Dropped || o.Verdict == netfilter.Rejected
 }
 
-func dropped(h hostrules.Host, r netfilter.Result, o netfilter.Outcome, sure bool, port int, what string) diagnose.Cause {
-	rule := "a rule of the host"
-	if r.Rule != nil {
-		rule = r.Rule.String()
+func dropped(h hostrules.Host, a hostrules.Arrival, port int, what string) diagnose.Cause {
+	rule, o := "a rule of the host", a.Outcome
+	if a.Result.Rule != nil {
+		rule = a.Result.Rule.String()
 	}
 	does := "are dropped"
 	if o.Verdict == netfilter.Rejected {
@@ -104,8 +111,8 @@ func dropped(h hostrules.Host, r netfilter.Result, o netfilter.Outcome, sure boo
 	if o.Rewritten && int(o.To.Port()) != port {
 		at = fmt.Sprintf(", after they were taken to the proxy's port %d", o.To.Port())
 	}
-	return cause(h, fmt.Sprintf("%s %s%s by %s.", what, does, at, clip(rule)), shown(sure),
-		map[string]string{"port": strconv.Itoa(port), "rule": clip(rule), "landing": strconv.Itoa(cmp.Or(int(o.To.Port()), port))}, hostrules.Excerpt(r))
+	return cause(h, fmt.Sprintf("%s %s%s by %s.", what, does, at, clip(rule)), shown(a.Sure),
+		map[string]string{"port": strconv.Itoa(port), "rule": clip(rule), "landing": strconv.Itoa(cmp.Or(int(o.To.Port()), port))}, a.Excerpt())
 }
 
 // clip bounds a rule that is quoted in a sentence.

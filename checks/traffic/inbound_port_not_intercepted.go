@@ -40,10 +40,8 @@ func inboundPortNotIntercepted(req diagnose.Request, v *evidence.View) ([]diagno
 		if h.KubernetesNode() {
 			return nil, diagnose.Skip("the rules are those of a Kubernetes node; a pod's are in its own network namespace")
 		}
-		p := h.In(port)
-		f := netfilter.FamilyOf(p.Destination)
-		r := h.Set.Evaluate(h.Kernel, netfilter.Inbound, p)
-		o, sure, err := h.Settle(r)
+		a, err := h.Arrive(port, h.Set.Evaluate)
+		f, o := netfilter.FamilyOf(a.Packet.Destination), a.Outcome
 		switch {
 		case err != nil:
 			return nil, err
@@ -61,7 +59,7 @@ func inboundPortNotIntercepted(req diagnose.Request, v *evidence.View) ([]diagno
 		if m := h.Mesh(f, "nat", "PREROUTING"); len(m) > 0 {
 			chains = fmt.Sprintf("PREROUTING leads to %s", m[0])
 		}
-		return []diagnose.Cause{cause(h, fmt.Sprintf("No rule takes connections to port %d to the proxy: they come to the application itself (%s).", port, chains), shown(sure),
-			map[string]string{"port": strconv.Itoa(port)}, hostrules.Excerpt(r))}, nil
+		return []diagnose.Cause{cause(h, fmt.Sprintf("No rule takes connections to port %d to the proxy: they come to the application itself (%s).", port, chains), shown(a.Sure),
+			map[string]string{"port": strconv.Itoa(port)}, a.Excerpt())}, nil
 	})
 }

@@ -1,6 +1,7 @@
 package traffic
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/meshdiag/meshdiag/checks/checkstest"
@@ -22,6 +23,7 @@ func TestInboundPortNotIntercepted(t *testing.T) {
 		{Name: "a port's name", Request: serving(3306), Put: rules("Chain PREROUTING (policy ACCEPT)\ntarget     prot opt source               destination\nSERVICE_PROXY_INBOUND  tcp  --  anywhere             anywhere\n\n" +
 			"Chain SERVICE_PROXY_INBOUND (1 references)\ntarget     prot opt source               destination\nREDIRECT   tcp  --  anywhere             anywhere             tcp dpt:mysql redir ports 15001\n")},
 		{Name: "dropped, which is another's", Request: serving(9090), Put: rules(manual, dropping("-p tcp -j DROP"))},
+		{Name: "taken from some sources alone", Request: serving(8080), Put: rules(strings.Replace(manual, "-A ISTIO_INBOUND -p tcp -m tcp --dport 8080", "-A ISTIO_INBOUND -s 10.0.0.0/8 -p tcp -m tcp --dport 8080", 1)), Outcome: diagnose.OutcomeInconclusive, Reason: "10.0.0.0/8"},
 		{Name: "mangle may", Request: serving(9090), Put: rules(emptyNAT), Outcome: diagnose.OutcomeInconclusive, Reason: "mangle"},
 		{Name: "nat not read", Request: serving(9090), Put: rules(filter), Outcome: diagnose.OutcomeInconclusive, Reason: "nat"},
 		{Name: "not root", Request: serving(9090), Put: rulesBut(unread, manual), Outcome: diagnose.OutcomeInconclusive},

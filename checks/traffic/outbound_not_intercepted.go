@@ -21,8 +21,9 @@ var OutboundNotIntercepted = diagnose.Check{
 		Title: "No rule takes outgoing traffic to the proxy",
 		Explanation: "Applications know nothing of the mesh: packet filter rules in the nat table's OUTPUT chain take their connections to the proxy. " +
 			"There are none here, so connections go where they were sent, past the mesh; an address that only the mesh knows leads nowhere.",
-		Quiet:      "When rules weren't all read, when nftables' own rules are in force, for proxyless gRPC, for gateways, and for the rules of a Kubernetes node, whose pods have their own.",
-		Remedy:     setUp,
+		Quiet: "When rules weren't all read, when nftables' own rules are in force, for proxyless gRPC, for gateways, and for the rules of a Kubernetes node, whose pods have their own.",
+		Remedy: append(slices.Clone(setUp),
+			diagnose.Step{If: "unread", Text: "Linux has two engines for such rules, and both are in force: see those of the {{unread}} one too.", Command: "sudo iptables-nft-save -t nat; sudo iptables-legacy-save -t nat"}),
 		References: []string{refAutoVMs, refTroubleshooting},
 	},
 	Needs:    needs(evidence.EnvoyDumps.Name()),
@@ -64,7 +65,14 @@ func outboundNotIntercepted(req diagnose.Request, v *evidence.View) ([]diagnose.
 		if len(reach) <= 1 {
 			excerpt = "nat OUTPUT leads to no other chain"
 		}
-		return []diagnose.Cause{cause(h, summary, diagnose.Confirmed, nil, excerpt)}, nil
+		confidence := diagnose.Confirmed
+		params := map[string]string{}
+		if other := h.OtherEngine(netfilter.IPv4); other != "" {
+			params["unread"] = other
+			confidence = diagnose.Likely
+			summary = strings.TrimSuffix(summary, ".") + "; the tables of iptables' " + other + " engine were not read."
+		}
+		return []diagnose.Cause{cause(h, summary, confidence, params, excerpt)}, nil
 	})
 }
 

@@ -36,13 +36,13 @@ var RedirectPortMismatch = diagnose.Check{
 		},
 		References: []string{refAutoVMs, refIstioPorts, refIptables},
 	},
-	Needs:    needs(evidence.Sockets.Name(), evidence.EnvoyDumps.Name()),
+	Needs:    needs(evidence.Sockets.Name(), evidence.EnvoyListeners.Name(), evidence.EnvoyDumps.Name()),
 	Evaluate: redirectPortMismatch,
 }
 
 func redirectPortMismatch(req diagnose.Request, v *evidence.View) ([]diagnose.Cause, error) {
 	procs, _ := evidence.Get(v, evidence.Processes)
-	sockets, dumps, open := listeners(v)
+	by, open := listeners(v)
 	return each(v, func(h hostrules.Host) ([]diagnose.Cause, error) {
 		list, unsure := landings(req, h)
 		if len(list) == 0 && unsure != nil {
@@ -57,12 +57,15 @@ func redirectPortMismatch(req diagnose.Request, v *evidence.View) ([]diagnose.Ca
 		if h.Key != "" {
 			return nil, diagnose.Skip("the rules of several hosts were given, and nothing tells which sockets are whose")
 		}
+		if err := h.NoProxy(); len(h.Users) == 0 && err != nil {
+			return nil, err
+		}
 		if len(h.Users) == 0 && slices.ContainsFunc(procs, func(p evidence.ProcessList) bool { return p.Whole }) {
 			return nil, diagnose.Skip("no Envoy runs on the host")
 		}
 		var causes []diagnose.Cause
 		for _, l := range list {
-			if c, found := refused(h, l, sockets, dumps); found {
+			if c, found := refused(h, l, by); found {
 				causes = append(causes, c)
 			}
 		}
@@ -77,7 +80,7 @@ func redirectPortMismatch(req diagnose.Request, v *evidence.View) ([]diagnose.Ca
 type landing struct {
 	direction netfilter.Direction
 	asked     netfilter.Packet
-	result    netfilter.Result
+	excerpt   string
 	to        netip.AddrPort
 	sure      bool
 	tproxy    bool
@@ -86,30 +89,36 @@ type landing struct {
 // landings gives where the rules take what is sent, and what comes in: each port once. The error is an
 // *evidence.Missing: why the rules can't tell of some.
 func landings(req diagnose.Request, h hostrules.Host) (out []landing, unsure error) {
-	ask := func(d netfilter.Direction, p netfilter.Packet) {
-		r := h.Set.Evaluate(h.Kernel, d, p)
-		o, sure, err := h.Settle(r)
+	add := func(d netfilter.Direction, a hostrules.Arrival, err error) {
 		if err != nil {
 			unsure = err
 			return
 		}
-		if !hostrules.Intercepted(d, p, o) ||
+		o := a.Outcome
+		if !hostrules.Intercepted(d, a.Packet, o) ||
 			slices.ContainsFunc(out, func(l landing) bool { return l.direction == d && l.to.Port() == o.To.Port() }) {
 			return
 		}
-		out = append(out, landing{d, p, r, o.To, sure, o.Verdict == netfilter.Tproxied})
+		out = append(out, landing{d, a.Packet, a.Excerpt(), o.To, a.Sure, o.Verdict == netfilter.Tproxied})
+	}
+	send := func(to netip.AddrPort) {
+		p := h.Out(to, hostrules.AnyUser, hostrules.AnyUser)
+		r := h.Set.Evaluate(h.Kernel, netfilter.Outbound, p)
+		o, sure, err := h.Settle(r)
+		add(netfilter.Outbound, hostrules.Arrival{Packet: p, Result: r, Outcome: o, Sure: sure}, err)
 	}
 	const http = 80
 	if to, err := hostrules.Destination(req.Target.Destination, "", nil); err == nil && req.Target.Destination != "" {
-		ask(netfilter.Outbound, h.Out(to, hostrules.AnyUser, hostrules.AnyUser))
+		send(to)
 	} else {
 		list, _ := ranges(h, netfilter.IPv4, http)
 		for _, p := range list[:min(len(list), 4)] { // all are by the same rule, as a rule
-			ask(netfilter.Outbound, h.Out(netip.AddrPortFrom(p.Addr(), http), hostrules.AnyUser, hostrules.AnyUser))
+			send(netip.AddrPortFrom(p.Addr(), http))
 		}
 	}
 	const anyPort = 8080 // one of those that sets of rules for any port take
-	ask(netfilter.Inbound, h.In(cmp.Or(req.Target.ServingPort, anyPort)))
+	a, err := h.Arrive(cmp.Or(req.Target.ServingPort, anyPort), h.Set.Evaluate)
+	add(netfilter.Inbound, a, err)
 	return out, unsure
 }
 
@@ -134,56 +143,76 @@ func (l listener) takes(to netip.AddrPort, anyAddress bool) bool {
 	return l.port == int(to.Port()) && (anyAddress || l.address.IsUnspecified() || l.address == to.Addr().Unmap())
 }
 
-// listeners gives the host's sockets, or else what the proxy's configuration makes it listen on. open is an *evidence.Missing.
-func listeners(v *evidence.View) (sockets, dump []listener, open error) {
+// bound is where the proxy, or the whole host, listens.
+type bound struct {
+	list []listener
+	fact evidence.Name // that tells of it
+}
+
+// listeners gives the host's sockets; or else what the proxy's admin interface says that it listens on, or what its
+// configuration makes it listen on. open is an *evidence.Missing.
+func listeners(v *evidence.View) (b bound, open error) {
 	list, err := evidence.Whole(v, evidence.Sockets)
+	told, terr := evidence.Whole(v, evidence.EnvoyListeners)
 	dumps, derr := evidence.Whole(v, evidence.EnvoyDumps)
 	if err == nil {
+		b.fact = evidence.Sockets.Name()
 		for _, l := range list {
 			if !l.Whole {
-				return nil, nil, &evidence.Missing{Name: evidence.Sockets.Name(), Why: evidence.Failed, Err: fmt.Errorf("not all listening sockets are in the list"), Source: l.Source}
+				return b, &evidence.Missing{Name: evidence.Sockets.Name(), Why: evidence.Failed, Err: fmt.Errorf("not all listening sockets are in the list"), Source: l.Source}
 			}
 			for _, s := range l.List {
 				if a, err := netip.ParseAddr(s.Address); err == nil {
-					sockets = append(sockets, listener{a.Unmap().WithZone(""), s.Port, s.Process})
+					b.list = append(b.list, listener{a.Unmap().WithZone(""), s.Port, s.Process})
 				}
 			}
 		}
-		return sockets, nil, nil
+		return b, nil
+	}
+	if terr == nil && len(told) == 1 {
+		b.fact = evidence.EnvoyListeners.Name()
+		for _, l := range told[0].List {
+			b.add(l.Addresses)
+		}
+		return b, nil
 	}
 	if derr != nil {
 		var m *evidence.Missing
 		if errors.As(err, &m) && m.Why == evidence.NotAsked {
-			return nil, nil, derr
+			return b, derr
 		}
-		return nil, nil, err
+		return b, err
 	}
 	own := slices.DeleteFunc(slices.Clone(dumps), func(d evidence.EnvoyDump) bool { return d.Baseline || d.Dump == nil })
 	if len(own) != 1 || !own[0].Dump.Knows(envoy.ListenerSection) {
-		return nil, nil, err
+		return b, err
 	}
+	b.fact = evidence.EnvoyDumps.Name()
 	for _, l := range own[0].Dump.Listeners {
-		if l.Unbound || l.Internal {
-			continue
-		}
-		for _, a := range l.Addresses {
-			if ip, err := netip.ParseAddr(a.Host); err == nil {
-				dump = append(dump, listener{ip.Unmap(), a.Port, ""})
-			}
+		if !l.Unbound && !l.Internal {
+			b.add(l.Addresses)
 		}
 	}
-	return nil, dump, nil
+	return b, nil
+}
+
+func (b *bound) add(addresses []envoy.Address) {
+	for _, a := range addresses {
+		if ip, err := netip.ParseAddr(a.Host); err == nil {
+			b.list = append(b.list, listener{ip.Unmap(), a.Port, ""})
+		}
+	}
 }
 
 // refused says whether nothing of the proxy's takes what a redirect brings.
-func refused(h hostrules.Host, l landing, sockets, dump []listener) (diagnose.Cause, bool) {
-	what, by := "What processes send", sockets
+func refused(h hostrules.Host, l landing, at bound) (diagnose.Cause, bool) {
+	what, by := "What processes send", at.list
 	if l.direction == netfilter.Inbound {
 		what = fmt.Sprintf("What comes in for port %d", l.asked.DestinationPort)
 	}
-	fact, confidence := evidence.Sockets.Name(), shown(l.sure)
-	if sockets == nil {
-		by, fact, confidence = dump, evidence.EnvoyDumps.Name(), diagnose.Likely
+	confidence := shown(l.sure)
+	if at.fact != evidence.Sockets.Name() {
+		confidence = diagnose.Likely // another program may listen there
 	}
 	// The address that REDIRECT sends what comes in to is the interface's, known or not: it is no loopback one.
 	takes := func(b listener) bool {
@@ -221,8 +250,8 @@ func refused(h hostrules.Host, l landing, sockets, dump []listener) (diagnose.Ca
 	default:
 		summary = fmt.Sprintf("%s is taken to port %s, on which nothing listens; the proxy has %s.", what, port, ports(by))
 	}
-	c := cause(h, summary, confidence, params, hostrules.Excerpt(l.result))
-	c.Evidence = append(c.Evidence, diagnose.Exhibit{Fact: fact, Excerpt: "listening: " + everything(by)})
+	c := cause(h, summary, confidence, params, l.excerpt)
+	c.Evidence = append(c.Evidence, diagnose.Exhibit{Fact: at.fact, Excerpt: "listening: " + everything(by)})
 	return c, true
 }
 

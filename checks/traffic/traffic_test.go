@@ -2,6 +2,7 @@ package traffic
 
 import (
 	"errors"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"testing"
@@ -162,6 +163,21 @@ func running(uid int) func(*evidence.Set) {
 		{PID: 1, User: "root", UID: 0, GID: 0, Command: "systemd"},
 		{PID: 812, User: "envoy", UID: uid, GID: uid, Command: "envoy", Args: "/usr/local/bin/envoy -c /etc/envoy/bootstrap.yaml"},
 	}}})
+}
+
+// recorded is a host's interfaces as a recorder found them, its address on the first, beside its rules.
+func recorded(texts ...string) func(*evidence.Set) {
+	src := fromFile
+	src.Recording = "bundle.tar.gz"
+	return all(
+		rulesBut(func(h *evidence.HostRules) { h.Source = src }, texts...),
+		put(evidence.Interfaces, []evidence.InterfaceList{{Source: src, List: []evidence.Interface{
+			{Name: "lo", Up: true, Loopback: true, Addresses: []netip.Prefix{netip.MustParsePrefix("127.0.0.1/8")}},
+			{Name: "eth0", Up: true, Addresses: []netip.Prefix{netip.MustParsePrefix("10.128.0.5/32")}},
+			{Name: "eth1", Up: true, Addresses: []netip.Prefix{netip.MustParsePrefix("10.9.0.5/32")}},
+		}}}),
+		put(evidence.Recordings, []evidence.Recording{{File: src.Recording, Source: src}}),
+	)
 }
 
 func listening(list ...evidence.Socket) func(*evidence.Set) {

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strconv"
+	"strings"
 
 	"github.com/meshdiag/meshdiag/checks/hostrules"
 	"github.com/meshdiag/meshdiag/diagnose"
@@ -23,13 +25,20 @@ var VIPNotIntercepted = diagnose.Check{
 			"address itself, past the mesh; the address of a forwarding rule belongs to no machine, so nothing answers there.",
 		Quiet: "When a broader range holds the address, when everything is intercepted, and when a rule leaves the address out on purpose.",
 		Remedy: []diagnose.Step{
-			{Text: "See which ranges the rules take to the proxy.", Command: showNAT},
-			{Text: "On a VM set up by hand, add a range that holds {{address}} to SERVICE_CIDR in sidecar.env, and run the start script again as root."},
-			{If: "instance", Text: "On a VM made with --service-proxy the agent writes the ranges: see whether it failed.",
+			{Text: "See what the rules take to the proxy.", Command: showNAT},
+			{If: "only_port", Text: "The rule that takes port {{only_port}} names its ports (--dport or --dports), and neither way of deployment writes such rules: whoever added it must add port {{port}}, or leave the ports out."},
+			{If: "by_hand", Text: "A VM set up by hand: add {{cidr}}, or a range that holds it, to SERVICE_CIDR in sidecar.env, and set the rules anew with the start script, which restarts Envoy too. " +
+				"Run this in the folder that its package was unpacked in; the file as it was stays as sidecar.env.bak.",
+				Command: `sudo sed -i.bak -E "s|^((export )?SERVICE_CIDR=)['\"]?([^'\"]+)['\"]?|\1'\3,{{cidr}}'|" sidecar.env && grep SERVICE_CIDR= sidecar.env && sudo ./run.sh start`},
+			{If: "by_hand", Text: "In a pod, add {{cidr}} to the annotation traffic.sidecar.istio.io/includeOutboundIPRanges, and make the pod anew."},
+			{If: "agent_vm", Text: "On a VM made with --service-proxy the agent writes the ranges, from what the control plane tells it: see whether it failed.",
 				Command: "gcloud compute instances get-guest-attributes {{instance}} --zone={{zone}} --project={{project}} --query-path=gce-service-proxy/"},
-			{Text: "In a pod, add the range to the annotation traffic.sidecar.istio.io/includeOutboundIPRanges, and make the pod anew."},
+			{If: "by_agent", Text: "If it didn't fail, have everything intercepted: make a new instance template (gcloud beta) with the options of the old one and --service-proxy=enabled,intercept-all-outbound-traffic beside its other " +
+				"values of --service-proxy, and make the VM anew from it; a VM keeps the options that it was made with. Addresses that must stay direct go to exclude-outbound-ip-ranges."},
+			{If: "agent_vm", Text: "The options it has:",
+				Command: `gcloud compute instances describe {{instance}} --zone={{zone}} --project={{project}} --flatten="metadata[gce-service-proxy]"`},
 		},
-		References: []string{refAutoVMs, refTroubleshooting},
+		References: []string{refAutoVMs, refManualVMs, refTroubleshooting},
 	},
 	Needs:    needs(evidence.ForwardingRules.Name()),
 	Applies:  asksDestination,
@@ -64,14 +73,33 @@ func vipNotIntercepted(req diagnose.Request, v *evidence.View) ([]diagnose.Cause
 			return nil, h.Missing("which addresses are intercepted can't be told")
 		case len(list) == 0:
 			if other := otherPort(h, to); other != 0 {
-				return []diagnose.Cause{cause(h, fmt.Sprintf("The rules take port %d of %s to the proxy, and not port %d.", other, to.Addr(), to.Port()), shown(sure),
-					map[string]string{"address": to.Addr().String()}, hostrules.Excerpt(r))}, nil
+				params := map[string]string{"address": to.Addr().String(), "only_port": strconv.Itoa(int(other)), "port": strconv.Itoa(int(to.Port()))}
+				return []diagnose.Cause{cause(h, fmt.Sprintf("The rules take port %d of %s to the proxy, and not port %d.", other, to.Addr(), to.Port()), shown(sure), params, hostrules.Excerpt(r))}, nil
 			}
 			return nil, diagnose.Skip("the rules take nothing to a proxy for port %d", to.Port())
 		}
 		return []diagnose.Cause{cause(h, fmt.Sprintf("%s is in no range that the rules take to the proxy (%s).", to.Addr(), taken), shown(sure),
-			map[string]string{"address": to.Addr().String()}, "taken to the proxy: "+taken+"\n"+hostrules.Excerpt(r))}, nil
+			deployed(req, h, to.Addr()), "taken to the proxy: "+taken+"\n"+hostrules.Excerpt(r))}, nil
 	})
+}
+
+// deployed gives the parameters by which the remedy is that of the way the proxy was deployed: the chains tell it. Where they
+// don't, both ways are told.
+func deployed(req diagnose.Request, h hostrules.Host, to netip.Addr) map[string]string {
+	out := map[string]string{"address": to.String(), "cidr": netip.PrefixFrom(to, to.BitLen()).String()}
+	f := netfilter.FamilyOf(to)
+	chains := append(h.Mesh(f, "nat", "OUTPUT"), h.Mesh(f, "mangle", "OUTPUT")...)
+	has := func(prefix string) bool {
+		return slices.ContainsFunc(chains, func(c string) bool { return strings.HasPrefix(c, prefix) })
+	}
+	if has("ISTIO_") || !has("SERVICE_PROXY_") {
+		out["by_hand"] = "yes"
+	}
+	if has("SERVICE_PROXY_") || !has("ISTIO_") {
+		out["by_agent"] = "yes"
+		out["agent_vm"] = req.Target.Instance
+	}
+	return out
 }
 
 // otherPort gives a port of a destination's address that the rules do take to the proxy, 0 if none is found: rules that are

@@ -29,13 +29,15 @@ REDIRECT   tcp  --  anywhere             anywhere             redir ports 15001
 func TestVIPNotIntercepted(t *testing.T) {
 	checkstest.Run(t, VIPNotIntercepted, []checkstest.Case{
 		{Name: "by hand", Request: to("172.16.5.9:80"), Put: all(rules(manual), running(997)),
-			Want: []checkstest.Want{{Summary: "172.16.5.9 is in no range", Confidence: diagnose.Confirmed, Excerpt: "ISTIO_OUTPUT rule 7: -A ISTIO_OUTPUT -j RETURN", Params: map[string]string{"address": "172.16.5.9"}}}},
-		{Name: "by the agent", Request: to("10.0.1.1:80"), Put: rules(agent), Want: []checkstest.Want{{Summary: "10.0.1.1 is in no range that the rules take to the proxy (10.0.0.0/24)."}}},
+			Want: []checkstest.Want{{Summary: "172.16.5.9 is in no range", Confidence: diagnose.Confirmed, Excerpt: "ISTIO_OUTPUT rule 7: -A ISTIO_OUTPUT -j RETURN", Params: map[string]string{"cidr": "172.16.5.9/32", "by_hand": "yes", "by_agent": ""}}}},
+		{Name: "by the agent", Request: to("10.0.1.1:80"), Put: rules(agent), Want: []checkstest.Want{{Summary: "10.0.1.1 is in no range that the rules take to the proxy (10.0.0.0/24).", Params: map[string]string{"by_agent": "yes", "agent_vm": "payments-7c4", "by_hand": ""}}}},
+		{Name: "by the agent, in files", Request: diagnose.Request{Target: diagnose.Target{Destination: "10.0.1.1:80"}}, Put: rules(agent), Want: []checkstest.Want{{Params: map[string]string{"by_agent": "yes", "agent_vm": ""}}}},
+		{Name: "somebody's own chains", Request: to("10.0.1.1:80"), Put: rules(strings.ReplaceAll(agent, "SERVICE_PROXY_", "MY_")), Want: []checkstest.Want{{Params: map[string]string{"by_agent": "yes", "by_hand": "yes"}}}},
 		{Name: "a name with one address", Request: to("payments:80"), Put: all(rules(agent), vips("10.7.7.7")), Want: []checkstest.Want{{Summary: "10.7.7.7"}}},
 		{Name: "the filter table was read too", Request: to("10.0.1.1"), Put: rules(agent, filter), Want: []checkstest.Want{{}}},
 		{Name: "a listing that hides interfaces", Request: to("172.16.5.9:80"), Put: rules(listing), Want: []checkstest.Want{{Summary: "as far as a listing"}}},
 		{Name: "other ports alone", Request: to("10.0.0.7:80"), Put: rules("*nat\n:OUTPUT ACCEPT [0:0]\n-A OUTPUT -p tcp -d 10.0.0.0/8 -m multiport --dports 443,8080 -j REDIRECT --to-ports 15001\nCOMMIT\n"),
-			Want: []checkstest.Want{{Summary: "The rules take port 443 of 10.0.0.7 to the proxy, and not port 80.", Confidence: diagnose.Confirmed}}},
+			Want: []checkstest.Want{{Summary: "The rules take port 443 of 10.0.0.7 to the proxy, and not port 80.", Confidence: diagnose.Confirmed, Params: map[string]string{"only_port": "443", "port": "80", "by_hand": ""}}}},
 
 		{Name: "in a listing's range", Request: to("10.3.3.3:80"), Put: rules(listing)},
 		{Name: "in the range", Request: to("10.0.0.7:80"), Put: rules(agent)},

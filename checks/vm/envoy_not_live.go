@@ -55,7 +55,7 @@ func envoyNotLive(req diagnose.Request, v *evidence.View) ([]diagnose.Cause, err
 		}
 		name := "the Envoy of " + cmp.Or(node, i.Source.Detail, "this admin interface")
 		c := diagnose.Cause{
-			Subject: name, Confidence: diagnose.Confirmed, Params: params(req, evidence.Instance{}, ""),
+			Subject: name, About: diagnose.About{diagnose.AboutNode: {node}}, Confidence: diagnose.Confirmed, Params: params(req, evidence.Instance{}, ""),
 			Evidence: []diagnose.Exhibit{{Fact: evidence.EnvoyInfos.Name(), Excerpt: fmt.Sprintf("/server_info: state %s, up for %s", state, i.Uptime), Source: i.Source}},
 		}
 		switch {

@@ -56,8 +56,13 @@ func envoyNotRunning(req diagnose.Request, v *evidence.View) ([]diagnose.Cause, 
 	var causes []diagnose.Cause
 	for _, l := range lists {
 		filtered, kubelet := false, false
-		if slices.ContainsFunc(l.List, mayBeEnvoy) {
+		if slices.ContainsFunc(l.List, func(p evidence.Process) bool { return mayBeEnvoy(p) && l.Belongs(p) != evidence.Elsewhere }) {
 			return nil, nil
+		}
+		if i := slices.IndexFunc(l.List, mayBeEnvoy); i >= 0 {
+			open = &evidence.Missing{Name: evidence.Processes.Name(), Why: evidence.Failed, Source: l.Source,
+				Err: fmt.Errorf("the only Envoy (process %d) has a network of its own, as in a container, and whether it is the VM's proxy can't be told", l.List[i].PID)}
+			continue
 		}
 		for _, p := range l.List {
 			filtered = filtered || isGrep(p)

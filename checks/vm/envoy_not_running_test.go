@@ -34,6 +34,10 @@ func TestEnvoyNotRunning(t *testing.T) {
 	other := pasted
 	other.Detail = "web-2.txt"
 	boot := putFrom(evidence.Bootstraps, []evidence.Bootstrap{{Kind: evidence.EnvoyBootstrap}}, pasted)
+	networked := func(src evidence.Source, network uint64) func(*evidence.Set) {
+		return putFrom(evidence.Processes, []evidence.ProcessList{{Whole: true, Network: 4026531840, Source: src, List: []evidence.Process{
+			{PID: 1, Command: "systemd", Network: 4026531840}, {PID: 9, Command: "envoy", Network: network}}}}, src)
+	}
 	checkstest.Run(t, EnvoyNotRunning, []checkstest.Case{
 		{Name: "a whole list", Request: target, Put: all(ps(true, live, "/usr/bin/python3 app.py"), vms(web())),
 			Want: []checkstest.Want{{Subject: "VM europe-west1-b/web-1", Summary: "not among the 4 processes", Confidence: diagnose.Confirmed, Params: map[string]string{"agent": "yes"}}}},
@@ -46,6 +50,9 @@ func TestEnvoyNotRunning(t *testing.T) {
 			evidence.Put(s, evidence.Processes, []evidence.ProcessList{list(true, other)}, other)
 		}, Want: []checkstest.Want{{Key: "files/web-1.txt"}, {Key: "files/web-2.txt"}}},
 
+		{Name: "in a container with a network of its own", Request: target, Put: networked(live, 4026532217), Outcome: diagnose.OutcomeInconclusive, Reason: "the only Envoy (process 9) has a network of its own"},
+		{Name: "in a container with the VM's network", Request: target, Put: networked(live, 4026531840)},
+		{Name: "its network can't be read", Request: target, Put: networked(live, 0)},
 		{Name: "a host of which nothing says that it should run one", Request: files, Put: ps(true, pasted), Outcome: diagnose.OutcomeSkipped},
 		{Name: "it runs", Request: target, Put: all(ps(true, live, "/usr/local/bin/envoy --config-path /etc/envoy.yaml"), vms(web()))},
 		{Name: "under another name", Request: target, Put: ps(true, live, "/opt/proxy/sidecar --config-path /etc/x.yaml --service-cluster c")},

@@ -95,6 +95,15 @@ func subject(req diagnose.Request, i evidence.Instance, name string) string {
 	return named(name)
 }
 
+// aboutVM names the VM, where it is known which one it is.
+func aboutVM(req diagnose.Request, i evidence.Instance, name string) diagnose.About {
+	name = cmp.Or(i.Name, name, req.Target.Instance)
+	if zone := cmp.Or(evidence.LastSegment(i.Zone), req.Target.Zone); zone != "" && name != "" {
+		name = zone + "/" + name
+	}
+	return diagnose.About{diagnose.AboutVM: {name}}
+}
+
 // params gives the parameters of a remedy on a VM.
 func params(req diagnose.Request, i evidence.Instance, name string) map[string]string {
 	return map[string]string{

@@ -15,7 +15,7 @@ var NotRunning = diagnose.Check{
 	Layer:    diagnose.LayerVM,
 	Symptoms: []diagnose.Symptom{diagnose.SymptomNotConnected, diagnose.SymptomNoConfig, diagnose.SymptomRequestsFail},
 	Needs:    []evidence.Name{evidence.Instances.Name()},
-	Explains: []diagnose.CheckID{"controlplane/client-not-connected", "controlplane/no-client-connected"},
+	Explains: []diagnose.CheckID{"controlplane/client-not-connected", "controlplane/no-client-connected", "vm/agent-dead", "vm/agent-failure", "vm/envoy-not-running"},
 	Doc: diagnose.Doc{
 		Title: "The VM does not run",
 		Explanation: "A VM that is stopped, suspended or terminated runs no proxy. What its agent last reported (guest attributes, heartbeat, log entries) stays readable, and " +

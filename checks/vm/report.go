@@ -96,7 +96,7 @@ func (r report) attribute(key string) diagnose.Exhibit {
 // cause begins a cause about the VM.
 func (r report) cause(req diagnose.Request) diagnose.Cause {
 	return diagnose.Cause{
-		Subject: subject(req, r.vm, r.Instance), Confidence: diagnose.Confirmed, Params: params(req, r.vm, r.Instance),
+		Subject: subject(req, r.vm, r.Instance), About: aboutVM(req, r.vm, r.Instance), Confidence: diagnose.Confirmed, Params: params(req, r.vm, r.Instance),
 	}
 }
 

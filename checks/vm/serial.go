@@ -142,7 +142,7 @@ func (s setupLog) cause(req diagnose.Request, hits []hit, c diagnose.Confidence,
 	for _, p := range s.ports {
 		name = cmp.Or(name, p.Instance)
 	}
-	out := diagnose.Cause{Subject: subject(req, s.vm, name), Confidence: c, Summary: summary, Params: params(req, s.vm, name)}
+	out := diagnose.Cause{Subject: subject(req, s.vm, name), About: aboutVM(req, s.vm, name), Confidence: c, Summary: summary, Params: params(req, s.vm, name)}
 	for _, h := range hits[:min(len(hits), maxQuotes)] {
 		out.Evidence = append(out.Evidence, h.exhibit)
 	}

@@ -38,7 +38,7 @@ func serialLogErrors(req diagnose.Request, v *evidence.View) ([]diagnose.Cause, 
 	hits := serialLines(s.ports, setupFailed, false)
 	hits = append(hits, s.named(messages.ServiceProxySetup)...)
 	hits = slices.DeleteFunc(hits, func(h hit) bool {
-		return fetchFailed.MatchString(h.text) || noModules.MatchString(h.text) || after(s.ports, h, agentStarted)
+		return fetchFailed.MatchString(h.text) || noModules.MatchString(h.text) || mayPass.MatchString(h.text) || after(s.ports, h, agentStarted)
 	})
 	if len(hits) == 0 {
 		return nil, s.tally.Err()

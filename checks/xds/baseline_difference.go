@@ -85,7 +85,7 @@ func baselineDifference(req diagnose.Request, v *evidence.View) ([]diagnose.Caus
 			lines = append(lines, fmt.Sprintf("… and %d more", more))
 		}
 		causes = append(causes, diagnose.Cause{
-			Subject: cmp.Or(b.Dump.NodeID, place(b)), Key: pathKey(req, b), Confidence: diagnose.Possible,
+			Subject: cmp.Or(b.Dump.NodeID, place(b)), Key: pathKey(req, b), About: aboutDump(b), Confidence: diagnose.Possible,
 			Summary:  fmt.Sprintf("Compared with %s, %s: %s.", place(good[0]), place(b), first),
 			Params:   map[string]string{"node_id": b.Dump.NodeID},
 			Evidence: []diagnose.Exhibit{{Fact: evidence.EnvoyDumps.Name(), Source: b.Source, Excerpt: strings.Join(lines, "\n")}},

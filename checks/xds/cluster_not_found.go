@@ -25,8 +25,9 @@ var ClusterNotFound = diagnose.Check{
 		},
 		References: []string{refDump, "https://cloud.google.com/load-balancing/docs/backend-service"},
 	},
-	Needs:   walkNeeds,
-	Applies: asksForWay,
+	Needs:    walkNeeds,
+	Explains: []diagnose.CheckID{"request/no-route"},
+	Applies:  asksForWay,
 	Evaluate: atHop("", func(w walk, m envoy.Hop) (string, map[string]string) {
 		return fmt.Sprintf("%s is routed to cluster %s, which the proxy does not have.", destination(w.query), brief(m.Name, maxNameSize)), nil
 	}, envoy.ClusterHop),

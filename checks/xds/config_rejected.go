@@ -57,7 +57,7 @@ func configRejected(req diagnose.Request, v *evidence.View) ([]diagnose.Cause, e
 	var out []diagnose.Cause
 	for _, g := range bounded(overXDS) {
 		c := diagnose.Cause{
-			Subject: subject(g.clients, total, g.file), Key: g.key(), Summary: g.rejected(total),
+			Subject: subject(g.clients, total, g.file), Key: g.key(), About: g.about(), Summary: g.rejected(total),
 			Confidence: g.confidence(), Params: g.params(), Evidence: g.shown,
 		}
 		if g.kept {

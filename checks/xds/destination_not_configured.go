@@ -39,6 +39,7 @@ var DestinationNotConfigured = diagnose.Check{
 		References: []string{refDump, refChains, refVHosts, refRules},
 	},
 	Needs:    walkNeeds,
+	Explains: []diagnose.CheckID{"request/no-route"},
 	Applies:  asksForWay,
 	Evaluate: atHop(envoy.Outbound, notConfigured, envoy.ListenerHop, envoy.FilterChainHop, envoy.FilterHop, envoy.VirtualHostHop),
 }

@@ -28,6 +28,7 @@ var EndpointsUnhealthy = diagnose.Check{
 			"https://www.envoyproxy.io/docs/envoy/latest/intro/arch_overview/upstream/load_balancing/panic_threshold"},
 	},
 	Needs:    walkNeeds,
+	Explains: []diagnose.CheckID{"request/no-healthy-upstream"},
 	Applies:  asksForWay,
 	Evaluate: endpointsUnhealthy,
 }

@@ -220,6 +220,13 @@ func (g group) confidence() diagnose.Confidence {
 	return diagnose.Confirmed
 }
 
+// about names the clients, and what they refused.
+func (g group) about() diagnose.About {
+	return diagnose.About{
+		diagnose.AboutNode: g.clients, diagnose.AboutType: {g.typ}, diagnose.AboutResource: union(g.names, g.others), diagnose.AboutReason: {g.norm},
+	}
+}
+
 // params are what the remedies may name.
 func (g group) params() map[string]string {
 	p := map[string]string{

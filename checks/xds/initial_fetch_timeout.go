@@ -54,7 +54,7 @@ func initialFetchTimeout(_ diagnose.Request, v *evidence.View) ([]diagnose.Cause
 			if m.File != "" {
 				subject = "the proxy of " + m.File
 			}
-			causes = append(causes, diagnose.Cause{Subject: subject, Confidence: diagnose.Likely, Params: map[string]string{}})
+			causes = append(causes, diagnose.Cause{Subject: subject, About: diagnose.About{}, Confidence: diagnose.Likely, Params: map[string]string{}})
 		}
 		c := &causes[i]
 		types[m.File] = append(types[m.File], name)

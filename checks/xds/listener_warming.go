@@ -59,8 +59,10 @@ func listenerWarming(req diagnose.Request, v *evidence.View) ([]diagnose.Cause, 
 			if w := waitsFor(pending, l.Name); len(w) > 0 {
 				waits = ", waiting for " + some(w, maxNameSize/maxNamed)
 			}
+			about := aboutDump(d)
+			about[diagnose.AboutResource] = []string{l.Name}
 			causes = append(causes, diagnose.Cause{
-				Subject: "listener " + brief(l.Name, maxNameSize) + " at " + cmp.Or(d.Dump.NodeID, place(d)), Key: pathKey(req, d), Confidence: diagnose.Confirmed,
+				Subject: "listener " + brief(l.Name, maxNameSize) + " at " + cmp.Or(d.Dump.NodeID, place(d)), Key: pathKey(req, d), About: about, Confidence: diagnose.Confirmed,
 				Summary: fmt.Sprintf("Listener %s has been warming for %s%s.", brief(l.Name, maxNameSize), now.Sub(l.LastUpdated).Round(time.Second), waits),
 				Params:  map[string]string{"listener": l.Name, "node_id": d.Dump.NodeID},
 				Evidence: []diagnose.Exhibit{{Fact: evidence.EnvoyDumps.Name(), Source: d.Source,

@@ -29,7 +29,7 @@ var NoDynamicConfig = diagnose.Check{
 		References: []string{refDump, "https://cloud.google.com/service-mesh/docs/troubleshooting"},
 	},
 	Needs:    []evidence.Name{evidence.EnvoyDumps.Name(), evidence.Bootstraps.Name()},
-	Explains: []diagnose.CheckID{"xds/destination-not-configured", "xds/inbound-port-not-configured"},
+	Explains: []diagnose.CheckID{"xds/destination-not-configured", "xds/inbound-port-not-configured", "xds/initial-fetch-timeout", "vm/envoy-not-live"},
 	Evaluate: noDynamicConfig,
 }
 
@@ -52,7 +52,7 @@ func noDynamicConfig(req diagnose.Request, v *evidence.View) ([]diagnose.Cause, 
 			continue
 		}
 		causes = append(causes, diagnose.Cause{
-			Subject: cmp.Or(d.Dump.NodeID, place(d)), Key: pathKey(req, d), Confidence: diagnose.Confirmed,
+			Subject: cmp.Or(d.Dump.NodeID, place(d)), Key: pathKey(req, d), About: aboutDump(d), Confidence: diagnose.Confirmed,
 			Summary: "The proxy's config dump has no dynamic listener and no dynamic cluster: it runs with its bootstrap alone.",
 			Params:  map[string]string{"node_id": d.Dump.NodeID},
 			Evidence: []diagnose.Exhibit{{Fact: evidence.EnvoyDumps.Name(), Source: d.Source, Excerpt: fmt.Sprintf("%s: %s and %s, all static",

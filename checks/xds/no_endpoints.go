@@ -26,8 +26,9 @@ var NoEndpoints = diagnose.Check{
 		},
 		References: []string{refDump, "https://cloud.google.com/load-balancing/docs/negs"},
 	},
-	Needs:   walkNeeds,
-	Applies: asksForWay,
+	Needs:    walkNeeds,
+	Explains: []diagnose.CheckID{"request/no-healthy-upstream", "proxyless/produced-zero-addresses"},
+	Applies:  asksForWay,
 	Evaluate: atHop("", func(w walk, m envoy.Hop) (string, map[string]string) {
 		return fmt.Sprintf("%s leads to cluster %s, which has no endpoint at the proxy.", destination(w.query), brief(m.Name, maxNameSize)), nil
 	}, envoy.EndpointsHop),

@@ -26,8 +26,9 @@ var RouteNotFound = diagnose.Check{
 		},
 		References: []string{refDump, refVHosts},
 	},
-	Needs:   walkNeeds,
-	Applies: asksForWay,
+	Needs:    walkNeeds,
+	Explains: []diagnose.CheckID{"request/no-route"},
+	Applies:  asksForWay,
 	Evaluate: atHop("", func(w walk, m envoy.Hop) (string, map[string]string) {
 		if m.Kind == envoy.RouteEntryHop {
 			return fmt.Sprintf("%s reaches a virtual host of the proxy, and none of its routes matches.", destination(w.query)), nil

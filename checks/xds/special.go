@@ -19,7 +19,7 @@ func special(req diagnose.Request, v *evidence.View, of sort, tell func(g group,
 	for _, g := range bounded(found) {
 		summary, own := tell(g, kindOf(g.reason), who(g.clients, total))
 		c := diagnose.Cause{
-			Subject: subject(g.clients, total, g.file), Key: g.key(), Summary: summary,
+			Subject: subject(g.clients, total, g.file), Key: g.key(), About: g.about(), Summary: summary,
 			Confidence: g.confidence(), Params: g.params(), Evidence: g.shown,
 		}
 		for k, s := range own {

@@ -79,7 +79,7 @@ func (f *findings) causes(total int, tell func(finding) string) []diagnose.Cause
 	for _, x := range f.list {
 		p := group{rejection: rejection{typ: x.types[0], names: x.names}, clients: x.clients}.params()
 		out = append(out, diagnose.Cause{
-			Subject: subject(x.clients, total, ""), Key: x.key(), Summary: tell(x), Confidence: x.sure, Params: p, Evidence: x.shown,
+			Subject: subject(x.clients, total, ""), Key: x.key(), About: diagnose.About{diagnose.AboutNode: x.clients, diagnose.AboutType: x.types, diagnose.AboutResource: x.names, diagnose.AboutFailure: {x.state}}, Summary: tell(x), Confidence: x.sure, Params: p, Evidence: x.shown,
 		})
 	}
 	return out

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -125,6 +126,34 @@ func pathKey(req diagnose.Request, d evidence.EnvoyDump) string {
 	return ""
 }
 
+// aboutDump names the proxy that a dump is of.
+func aboutDump(d evidence.EnvoyDump) diagnose.About {
+	return diagnose.About{diagnose.AboutNode: {d.Dump.NodeID}}
+}
+
+// about names the proxy, the destination, and the clusters that it led to.
+func (w walk) about() diagnose.About {
+	a := aboutDump(w.dump)
+	a[diagnose.AboutFailure] = []string{destination(w.query)}
+	if w.query.Direction != envoy.Inbound {
+		host := w.query.Name
+		if w.query.IP.IsValid() {
+			host = w.query.IP.String()
+		}
+		a[diagnose.AboutHost] = []string{host}
+	}
+	path := w.result.Path
+	if m := w.result.Missing; m != nil {
+		path = append(slices.Clone(path), *m)
+	}
+	for _, h := range path {
+		if h.Kind == envoy.ClusterHop {
+			a[diagnose.AboutCluster] = append(a[diagnose.AboutCluster], h.Name)
+		}
+	}
+	return a
+}
+
 // cause tells of a walk that ended too early, or led nowhere useful, with the path as far as it goes.
 func (w walk) cause(req diagnose.Request, summary string, params map[string]string) diagnose.Cause {
 	var lines []string
@@ -157,7 +186,7 @@ func (w walk) cause(req diagnose.Request, summary string, params map[string]stri
 		p[k] = v
 	}
 	return diagnose.Cause{
-		Subject: destination(w.query) + " at " + cmp.Or(w.dump.Dump.NodeID, place(w.dump)), Key: pathKey(req, w.dump), Summary: summary,
+		Subject: destination(w.query) + " at " + cmp.Or(w.dump.Dump.NodeID, place(w.dump)), Key: pathKey(req, w.dump), About: w.about(), Summary: summary,
 		Confidence: diagnose.Confirmed, Params: p,
 		Evidence: []diagnose.Exhibit{{Fact: evidence.EnvoyDumps.Name(), Excerpt: strings.Join(lines, "\n"), Source: w.dump.Source}},
 	}

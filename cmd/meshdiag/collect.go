@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"crypto/x509"
 	"errors"
@@ -53,7 +52,8 @@ func newCollect() *cobra.Command {
 listening sockets, packet filter rules, Envoy's admin interface, bootstraps, logs, and the way to the control plane.
 
 It changes nothing, and needs root only for what only root may read: what it couldn't read is listed. Tokens, passwords and
-private keys are taken out before anything is written or sent.`,
+private keys are taken out before anything is written or sent. A recording that is too large for a diagnosis is made smaller: the
+oldest parts of logs go first, then pages of Envoy's that tell least; it says which.`,
 		Example: `  sudo meshdiag collect -o bundle.tar.gz
   sudo meshdiag collect --send meshdiag.example.com:443 --project mesh-prod --network mesh-vpc
   sudo meshdiag collect --diagnose --destination 10.0.0.1:80`,
@@ -92,9 +92,19 @@ private keys are taken out before anything is written or sent.`,
 				}
 				connect = func(context.Context) (*connected, error) { return c, nil }
 			}
-			b, packed, err := from.record(cmd, conn)
+			// Other files of the request take their part of what a request may hold.
+			most := maxArtifacts
+			for _, a := range append(req.GetArtifacts(), req.GetBaseline()...) {
+				most -= len(a.GetData())
+			}
+			b, err := from.record(cmd, conn)
 			if err != nil {
 				return err
+			}
+			packed, err := b.Packed(most)
+			var large *bundle.TooLarge
+			if err != nil && !errors.As(err, &large) {
+				return failed(err)
 			}
 			fmt.Fprint(cmd.ErrOrStderr(), told(b))
 			if from.bundle != "" {
@@ -103,11 +113,18 @@ private keys are taken out before anything is written or sent.`,
 				}
 				fmt.Fprintf(cmd.ErrOrStderr(), "%s: %s, %d KiB\n", from.bundle, fmt.Sprint(len(b.Files)+1, " files"), (len(packed)+1023)>>10)
 			}
+			if large != nil {
+				advice := "unpack it, and hand in the folder with diagnose -f, without the largest"
+				if from.bundle == "" {
+					advice = "write it with -o, " + advice
+				}
+				if req != nil && len(req.GetArtifacts())+len(req.GetBaseline()) > 1 {
+					advice = "hand in fewer files beside it, or " + advice
+				}
+				return failed(fmt.Errorf("the recording is too large for a diagnosis: it %w: %s", large, advice))
+			}
 			if req == nil {
 				return nil
-			}
-			if len(packed) > maxArtifacts {
-				return failed(fmt.Errorf("the recording has %d MiB; a diagnosis takes %d: write it with -o, unpack it, and hand in its files with -f", len(packed)>>20, maxArtifacts>>20))
 			}
 			recording.Name, recording.Data = b.Manifest.Hostname+".tar.gz", packed
 			return diagnoseAndPrint(cmd, connect, req, out, nil)
@@ -122,40 +139,45 @@ private keys are taken out before anything is written or sent.`,
 	return cmd
 }
 
-// record makes the recording, and packs it.
-func (f *collectFlags) record(cmd *cobra.Command, conn connectionFlags) (*bundle.Bundle, []byte, error) {
+// probing says how the control plane is probed, by the connection's flags.
+func probing(conn connectionFlags) (probe.Config, error) {
 	c, err := conn.connection()
 	if err != nil {
-		return nil, nil, err
+		return probe.Config{}, err
 	}
 	tlsConfig, err := xdsclient.TLSConfig(c.CAFile)
 	if err != nil {
-		return nil, nil, usage("--ca-file: %v", err)
+		return probe.Config{}, usage("--ca-file: %v", err)
 	}
 	var roots *x509.CertPool
 	if tlsConfig != nil {
 		roots = tlsConfig.RootCAs
 	}
-	probes := probe.Config{Endpoint: c.TrafficDirectorEndpoint, ExpectedRanges: c.Ranges, RootCAs: roots}
+	out := probe.Config{Endpoint: c.TrafficDirectorEndpoint, ExpectedRanges: c.Ranges, RootCAs: roots}
 	if c.DNSServer != "" {
-		probes.Resolvers = []string{c.DNSServer}
+		out.Resolvers = []string{c.DNSServer}
+	}
+	return out, nil
+}
+
+// record makes the recording.
+func (f *collectFlags) record(cmd *cobra.Command, conn connectionFlags) (*bundle.Bundle, error) {
+	probes, err := probing(conn)
+	if err != nil {
+		return nil, err
 	}
 	if st, err := os.Stat(f.root); err != nil || !st.IsDir() {
-		return nil, nil, usage("--root %q is not a folder", f.root)
+		return nil, usage("--root %q is not a folder", f.root)
 	}
 	r, err := host.New(host.Config{Root: f.root, MetadataURL: f.metadata, AdminPorts: f.adminPorts, Probe: probes, Timeout: f.recordTimeout, Program: "meshdiag " + version()})
 	if err != nil {
-		return nil, nil, &exitError{code: exitUsage, err: err}
+		return nil, &exitError{code: exitUsage, err: err}
 	}
 	b, err := r.Record(cmd.Context())
 	if err != nil {
-		return nil, nil, failed(err)
+		return nil, failed(err)
 	}
-	var packed bytes.Buffer
-	if err := b.Write(&packed); err != nil {
-		return nil, nil, failed(err)
-	}
-	return b, packed.Bytes(), nil
+	return b, nil
 }
 
 // told says what could not be read.

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"path/filepath"
@@ -54,6 +56,39 @@ func TestCollect(t *testing.T) {
 	exit, atOnce, stderr := meshdiag(t, append([]string{"collect", "--diagnose"}, flags...)...)
 	if exit != exitCausesFound || !strings.Contains(atOnce, "controlplane/xds-v2") {
 		t.Errorf("exit status %d\n%s%s", exit, atOnce, stderr)
+	}
+}
+
+// A recording that a diagnosis doesn't take beside what else is handed in is made smaller, or it is said what can be done.
+func TestCollectTooLarge(t *testing.T) {
+	root, flags := recorded(t)
+	r := rand.New(rand.NewPCG(1, 2)) // #nosec G404 -- no secret
+	var log strings.Builder
+	for range 4000 {
+		fmt.Fprintf(&log, "[2026-05-01 10:11:12.345][1][info] request %016x%016x\n", r.Uint64(), r.Uint64())
+	}
+	if err := os.MkdirAll(filepath.Join(root, "var/log/envoy"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(root, "var/log/envoy/envoy.log"), []byte(log.String()), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	beside := func(kib int) string {
+		// What is no file of any known kind is read at once.
+		return file(t, fmt.Sprintf("beside-%d", kib), strings.Repeat("\x00", maxArtifacts-kib<<10))
+	}
+	out := filepath.Join(dir, "bundle.tar.gz")
+	exit, stdout, stderr := meshdiag(t, append([]string{"collect", "--diagnose", "-o", out, "-f", beside(50)}, flags...)...)
+	if exit != exitCausesFound || !strings.Contains(stdout, "controlplane/xds-v2") || !strings.Contains(stderr, "only the last 64 KiB of logs/var/log/envoy/envoy.log are in it, for the bundle to have at most 50 KiB") {
+		t.Errorf("exit status %d\n%s%s", exit, stdout, stderr)
+	}
+	if st, err := os.Stat(out); err != nil || st.Size() > 50<<10 {
+		t.Errorf("%v %v", st, err)
+	}
+	exit, stdout, stderr = meshdiag(t, append([]string{"collect", "--diagnose", "-f", beside(1)}, flags...)...)
+	if exit != exitFailed || stdout != "" || !strings.Contains(stderr, "and 1 KiB are taken; the largest files") || !strings.Contains(stderr, "hand in fewer files beside it, or write it with -o, unpack it") {
+		t.Errorf("exit status %d\n%s%s", exit, stdout, stderr)
 	}
 }
 

@@ -5,10 +5,12 @@ package main
 import (
 	"bufio"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -58,9 +60,13 @@ func playRole() bool {
 		return false
 	}
 	id, err := strconv.Atoi(args[1])
-	if err == nil && args[0] == "serve" {
+	switch {
+	case err != nil:
+	case args[0] == "serve":
 		err = serveAs(id, args[2], args[3:])
-	} else if err == nil {
+	case args[0] == "vm":
+		err = serveVM(args[2:])
+	default:
 		err = dialAs(id, args[2], args[3])
 	}
 	if err != nil {
@@ -95,6 +101,20 @@ func serveAs(id int, name string, addresses []string) error {
 	}
 	if err := become(id); err != nil { // after it bound low ports
 		return err
+	}
+	fmt.Println("ready")
+	_, _ = io.Copy(io.Discard, os.Stdin)
+	return nil
+}
+
+// serveVM is a VM's metadata server, and its Envoy's admin interface.
+func serveVM(addresses []string) error {
+	for i, h := range []http.Handler{metadata("frontend-vm"), envoyAdmin()} {
+		l, err := net.Listen("tcp4", addresses[i])
+		if err != nil {
+			return err
+		}
+		go func() { _ = http.Serve(l, h) }() // #nosec G114 -- of a test
 	}
 	fmt.Println("ready")
 	_, _ = io.Copy(io.Discard, os.Stdin)
@@ -213,7 +233,13 @@ func (w *world) enter() []string { return []string{"nsenter", "-t", w.inside, "-
 // serve runs a server until the test ends.
 func (w *world) serve(t *testing.T, ns, name string, uid int, addresses ...string) {
 	t.Helper()
-	cmd := w.as(t, ns, name, append([]string{"serve", strconv.Itoa(uid), name}, addresses...)...)
+	w.play(t, ns, name, append([]string{"serve", strconv.Itoa(uid), name}, addresses...)...)
+}
+
+// play runs a role until the test ends.
+func (w *world) play(t *testing.T, ns, name string, role ...string) {
+	t.Helper()
+	cmd := w.as(t, ns, name, role...)
 	in, err := cmd.StdinPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -233,11 +259,11 @@ func (w *world) serve(t *testing.T, ns, name string, uid int, addresses ...strin
 		t.Fatalf("the server %s: %q, %v", name, line, err)
 	}
 	if ns == w.host && w.inside == "" {
-		children, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%[1]d/children", cmd.Process.Pid))
-		if err != nil || len(strings.Fields(string(children))) != 1 {
-			t.Fatalf("the children of unshare: %q, %v", children, err)
+		child, err := onlyChild(cmd.Process.Pid)
+		if err != nil {
+			t.Fatal(err)
 		}
-		w.inside = strings.TrimSpace(string(children))
+		w.inside = strconv.Itoa(child)
 	}
 }
 
@@ -265,14 +291,106 @@ func (w *world) connect(t *testing.T, ns string, uid int, to string, timeout tim
 func (w *world) record(t *testing.T) string {
 	t.Helper()
 	bundle := filepath.Join(t.TempDir(), "bundle.tar.gz")
-	args := append(w.enter(), os.Args[0], "collect", "-o", bundle,
-		"--traffic-director-endpoint", nowhere, "--metadata-server", "http://127.0.0.1:1", "--admin-port", "1")
-	cmd := exec.CommandContext(t.Context(), args[0], args[1:]...)
-	cmd.Env = append(os.Environ(), atOnce, asProgram+"=1")
-	if out, err := cmd.CombinedOutput(); err != nil {
+	if out, err := w.program(t, "collect", "-o", bundle,
+		"--traffic-director-endpoint", nowhere, "--metadata-server", "http://127.0.0.1:1", "--admin-port", "1").CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
 	return bundle
+}
+
+// program makes a command that runs the program in the host's namespace.
+func (w *world) program(t *testing.T, args ...string) *exec.Cmd {
+	all := append(append(w.enter(), os.Args[0]), args...)
+	cmd := exec.CommandContext(t.Context(), all[0], all[1:]...)
+	cmd.Env = append(os.Environ(), atOnce, asProgram+"=1")
+	// nsenter waits for the program, which is its child, and passes no signals on.
+	cmd.Cancel = func() error {
+		child, err := onlyChild(cmd.Process.Pid)
+		if err != nil {
+			return errors.Join(err, cmd.Process.Kill())
+		}
+		return syscall.Kill(child, syscall.SIGTERM)
+	}
+	return cmd
+}
+
+// onlyChild gives the child of a process that has one.
+func onlyChild(pid int) (int, error) {
+	children, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%[1]d/children", pid))
+	if err != nil || len(strings.Fields(string(children))) != 1 {
+		return 0, fmt.Errorf("the children of process %d: %q, %v", pid, children, err)
+	}
+	return strconv.Atoi(strings.TrimSpace(string(children)))
+}
+
+// start runs the program in the host's namespace until the test ends, and gives the first line of its output, or of its log,
+// with a mark.
+func (w *world) start(t *testing.T, mark string, args ...string) string {
+	t.Helper()
+	cmd := w.program(t, args...)
+	r, wr := io.Pipe()
+	cmd.Stdout, cmd.Stderr = wr, wr
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan struct{})
+	go func() { _ = wr.CloseWithError(cmd.Wait()); close(done) }()
+	t.Cleanup(func() { <-done }) // the test's context has ended by then
+	lines := bufio.NewReader(r)
+	for {
+		line, err := lines.ReadString('\n')
+		if strings.Contains(line, mark) {
+			go func() { _, _ = io.Copy(io.Discard, lines) }()
+			return line
+		}
+		if err != nil {
+			t.Fatalf("%v printed no line with %q: %v", args, mark, err)
+		}
+	}
+}
+
+// TestHealthyFromAVM records a VM of the lab in a namespace, with real rules, and has it diagnosed at once: what the APIs and
+// the recording show together is all that counts.
+func TestHealthyFromAVM(t *testing.T) {
+	w := newWorld(t)
+	w.serve(t, w.host, "envoy", istioUser, ":15001")
+	w.play(t, w.host, "app", "vm", "0", "127.0.0.1:8080", "127.0.0.1:15000")
+	w.load(t, byHand("10.128.4.0/24"))
+	flags := strings.Fields(w.start(t, "--traffic-director-endpoint", "lab", "--scenario", "vm-well"))
+	_, conn := split(flags)
+	line := w.start(t, `"msg":"serving"`, append([]string{"serve", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"}, conn...)...)
+	var entry struct{ Address string }
+	if err := json.Unmarshal([]byte(line), &entry); err != nil {
+		t.Fatalf("%v: %s", err, line)
+	}
+	collect := func(args ...string) (int, string) {
+		cmd := w.program(t, append([]string{"collect", "--metadata-server", "http://127.0.0.1:8080", "--format", "json"}, args...)...)
+		out, err := cmd.CombinedOutput()
+		var ended *exec.ExitError
+		if err != nil && !errors.As(err, &ended) {
+			t.Fatal(err)
+		}
+		return cmd.ProcessState.ExitCode(), string(out)
+	}
+	for name, args := range map[string][]string{
+		"diagnosed here": append([]string{"--diagnose", "--destination", "10.128.4.7:50051"}, flags...),
+		"sent":           append([]string{"--send", entry.Address}, flags...), // the recorder probes by the same flags
+	} {
+		if exit, out := collect(args...); exit != exitHealthy || !strings.Contains(out, "VERDICT_HEALTHY") {
+			t.Errorf("%s: exit status %d\n%s", name, exit, out)
+		}
+	}
+	// A VM that isn't the one asked about shows nothing of it.
+	other := slices.Clone(flags)
+	other[slices.Index(other, "--instance")+1] = "frontend-vm-2"
+	if exit, out := collect(append([]string{"--diagnose"}, other...)...); exit == exitHealthy || !strings.Contains(out, "was recorded on VM us-central1-a/frontend-vm of project mesh-prod-4f2a") {
+		t.Errorf("exit status %d\n%s", exit, out)
+	}
+	// What the rules do is still held against them.
+	w.load(t, "")
+	if exit, out := collect(append([]string{"--diagnose"}, flags...)...); exit != exitCausesFound || !strings.Contains(out, notTaken) {
+		t.Errorf("exit status %d\n%s", exit, out)
+	}
 }
 
 // TestKernelAgrees holds the causes that are found to what connections do.

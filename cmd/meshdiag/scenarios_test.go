@@ -40,17 +40,20 @@ func TestMain(m *testing.M) {
 
 // outcome is what a scenario promises, and what each way of asking must give.
 type outcome struct {
-	verdict string
-	causes  []string
-	exit    int
+	verdict  string
+	causes   []string
+	symptoms []string
+	exit     int
 }
 
-func (o outcome) equal(p outcome) bool {
-	return o.verdict == p.verdict && slices.Equal(o.causes, p.causes) && o.exit == p.exit
+// equal says whether an outcome is the one wanted, which names some of its symptoms.
+func (o outcome) equal(want outcome) bool {
+	return o.verdict == want.verdict && slices.Equal(o.causes, want.causes) && o.exit == want.exit &&
+		!slices.ContainsFunc(want.symptoms, func(s string) bool { return !slices.Contains(o.symptoms, s) })
 }
 
 func expected(s lab.Scenario) outcome {
-	return outcome{verdict: s.Expect.Verdict, causes: s.Expect.Causes, exit: s.Expect.Exit}
+	return outcome{verdict: s.Expect.Verdict, causes: s.Expect.Causes, symptoms: s.Expect.Symptoms, exit: s.Expect.Exit}
 }
 
 // parse reads a report as -o json prints it.
@@ -67,6 +70,7 @@ func of(r *pb.Report, exit int) outcome {
 	o := outcome{verdict: strings.TrimPrefix(r.GetVerdict().String(), "VERDICT_"), exit: exit}
 	for _, c := range r.GetCauses() {
 		o.causes = append(o.causes, c.GetCheckId())
+		o.symptoms = append(o.symptoms, c.GetSymptoms()...)
 	}
 	return o
 }
@@ -230,7 +234,9 @@ func request(t *testing.T, flags []string) *pb.DiagnoseRequest {
 	f.project, f.network, f.mesh, f.nodeID = get("project"), get("network"), get("mesh"), get("node-id")
 	f.destination = get("destination")
 	f.zone, f.instance, f.symptom = get("zone"), get("instance"), get("symptom")
+	f.servingPort, _ = cmd.Flags().GetInt32("serving-port")
 	f.files, _ = cmd.Flags().GetStringArray("file")
+	f.baseline, _ = cmd.Flags().GetStringArray("baseline")
 	req, err := f.request(strings.NewReader(""))
 	if err != nil {
 		t.Fatal(err)

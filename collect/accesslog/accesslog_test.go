@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -79,9 +80,14 @@ func TestParse(t *testing.T) {
 			Entry{Time: at("2020-11-19T20:09:21Z"), Code: 403, Details: "AuthzDenied[policy[shop.deny-all]-rule[0]]", Authority: "app.shop", Reporter: "server"}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			got, ok := Parse([]byte(tc.line))
+			line := []byte(tc.line)
+			got, ok := Parse(line)
+			clear(line) // an entry is good without its line
 			if !ok || !reflect.DeepEqual(got, tc.want) {
 				t.Errorf("%v\n got %+v\nwant %+v", ok, got, tc.want)
+			}
+			if !anchored(tc.line) {
+				t.Error("no anchor is in it")
 			}
 		})
 	}
@@ -110,16 +116,46 @@ func quote(s string) string {
 	return string(b)
 }
 
-func TestGroups(t *testing.T) {
-	log := "2026-10-09T11:00:00Z\tinfo\tEnvoy proxy is ready\n" + denied + "\n" + strings.Replace(denied, "11:12:59", "11:12:57", 1) + "\r\n" +
-		strings.Replace(denied, "19 0 -", "19 90 -", 1) + "\n" + plainE + "\n" + strings.Replace(plainE, `"locations"`, `"places"`, 1) + "\n" + strings.Repeat("x", maxLine) + denied + "\n" + refused
-	for _, step := range []int{1, 7, 100, len(log)} {
-		g := New("a.log", evidence.Source{Collector: "file"})
-		for i := 0; i < len(log); i += step {
-			if n, err := g.Write([]byte(log[i:min(i+step, len(log))])); err != nil || n != min(step, len(log)-i) {
-				t.Fatal(n, err)
+func anchored(line string) bool {
+	return slices.ContainsFunc(Anchors(), func(a string) bool { return strings.Contains(line, a) })
+}
+
+// TestAnchorsInWraps holds that an entry is found however often it is wrapped.
+func TestAnchorsInWraps(t *testing.T) {
+	for _, line := range []string{denied, refused, tcp, hole, oldIstio, blanks, plainE, jsonE} {
+		for range 3 {
+			line = `{"log":` + quote(line+"\n") + `,"stream":"stdout"}`
+			if _, ok := Parse([]byte(line)); !ok || !anchored(line) {
+				t.Errorf("read: %v, an anchor in it: %v: %s", ok, anchored(line), line)
 			}
 		}
+	}
+}
+
+// count counts the entries of a log, in blocks of some lines.
+func count(log string, lines int) *Groups {
+	g := New("a.log", evidence.Source{Collector: "file"})
+	before := 0
+	for block := range slices.Chunk(strings.Split(log, "\n"), lines) {
+		line, done := g.Block()
+		for i, l := range block {
+			if anchored(l) {
+				text := []byte(l)
+				line(text, i)
+				clear(text)
+			}
+		}
+		done(before)
+		before += len(block)
+	}
+	return g
+}
+
+func TestGroups(t *testing.T) {
+	log := "2026-10-09T11:00:00Z\tinfo\tEnvoy proxy is ready\n" + denied + "\n" + strings.Replace(denied, "11:12:59", "11:12:57", 1) + "\n" +
+		strings.Replace(denied, "19 0 -", "19 90 -", 1) + "\n" + plainE + "\n" + strings.Replace(plainE, `"locations"`, `"places"`, 1) + "\n\n" + refused
+	for _, step := range []int{1, 2, 3, 100} {
+		g := count(log, step)
 		l := g.List()
 		if len(l) != 3 || g.Entries() != 6 || g.Dropped() != 0 {
 			t.Fatalf("in steps of %d: %d groups, %d entries: %+v", step, len(l), g.Entries(), l)
@@ -137,11 +173,15 @@ func TestGroups(t *testing.T) {
 }
 
 func TestBounds(t *testing.T) {
-	g := New("a.log", evidence.Source{})
 	const n = 5000
+	var b strings.Builder
 	for i := range n {
-		fmt.Fprintf(g, "%s\n", strings.Replace(refused, "cart.shop", fmt.Sprintf("host-%d", i), 1))
-		fmt.Fprintf(g, "%s\n", strings.Replace(refused, "503 UF", fmt.Sprintf("%d UF", i%1000), 1))
+		fmt.Fprintf(&b, "%s\n", strings.Replace(refused, "cart.shop", fmt.Sprintf("host-%d", i), 1))
+		fmt.Fprintf(&b, "%s\n", strings.Replace(refused, "503 UF", fmt.Sprintf("%d UF", i%1000), 1))
+	}
+	g := count(b.String(), 700)
+	if one := count(b.String(), 2*n); !reflect.DeepEqual(one.List(), g.List()) || one.Dropped() != g.Dropped() {
+		t.Error("the same log counts differently in one block")
 	}
 	l := g.List()
 	total := g.Dropped()
@@ -160,9 +200,7 @@ func TestCorpus(t *testing.T) {
 			if err != nil {
 				t.Skipf("no corpus: %v", err)
 			}
-			g := New("log", evidence.Source{})
-			_, _ = g.Write(b)
-			if l := g.List(); len(l) > 0 {
+			if l := count(string(b), 10).List(); len(l) > 0 {
 				t.Errorf("an agent's log holds requests: %+v", l)
 			}
 			return
@@ -187,22 +225,17 @@ func FuzzParse(f *testing.F) {
 		if e.Code < 0 || e.Code > 999 || e.Duration < 0 || len(e.Flags) > maxFlags {
 			t.Errorf("%+v", e)
 		}
-		g := New("f", evidence.Source{})
-		_, _ = g.Write(b)
-		_ = g.List()
+		line, done := New("f", evidence.Source{}).Block()
+		line(b, 0)
+		done(0)
 	})
 }
 
 func BenchmarkGroups(b *testing.B) {
-	quiet := []byte(strings.Repeat("2020-06-29T23:37:27.523826Z\twarning\tenvoy config\tStreamAggregatedResources gRPC config stream closed: 14, no healthy upstream\n", 2000))
-	full := []byte(strings.Repeat(denied+"\n"+refused+"\n", 1000))
-	for name, text := range map[string][]byte{"quiet": quiet, "full": full} {
-		b.Run(name, func(b *testing.B) {
-			b.SetBytes(int64(len(text)))
-			g := New("x", evidence.Source{})
-			for b.Loop() {
-				_, _ = g.Write(text)
-			}
-		})
+	b.SetBytes(int64(len(denied) + len(refused) + 2))
+	line, _ := New("x", evidence.Source{}).Block()
+	for b.Loop() {
+		line([]byte(denied), 0)
+		line([]byte(refused), 1)
 	}
 }

@@ -1,18 +1,16 @@
 package accesslog
 
 import (
-	"bytes"
 	"cmp"
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/meshdiag/meshdiag/evidence"
 )
 
 const (
-	// maxLine bounds a line that is read: Envoy takes request headers of 60 KiB, of which a log names a few.
-	maxLine = 64 << 10
 	// maxGroups bounds the groups kept of one log. A person reads a handful; a gateway may well have a hundred clusters with
 	// three kinds of failures each.
 	maxGroups = 1000
@@ -22,8 +20,7 @@ const (
 	maxSample = 2000
 )
 
-// Groups counts the entries of one log by how they ended. It is a writer: what is written to it is cut into lines, and those
-// that are no access log are passed over. It isn't for several goroutines.
+// Groups counts the entries of one log by how they ended. It isn't for several goroutines, but for [Groups.Block].
 //
 // Requests that went well are told apart by code and cluster alone.
 type Groups struct {
@@ -32,15 +29,13 @@ type Groups struct {
 	groups map[string]*group
 	coarse int
 
-	entries, dropped, lines int
-
-	partial []byte // the last line so far
-	skip    bool   // the last line is longer than maxLine
+	entries, dropped int
 }
 
+// group is one kind of entries. line is that of the first of them, from 1.
 type group struct {
 	evidence.AccessGroup
-	line int // of the first entry, from 1
+	line int
 }
 
 // New makes an empty count of the log called file; src is what its groups will name.
@@ -54,138 +49,111 @@ func (g *Groups) Entries() int { return g.entries }
 // Dropped says how many of them are in no group, for being of more kinds than are kept.
 func (g *Groups) Dropped() int { return g.dropped }
 
-// Write reads the next part of the log. It never fails.
-func (g *Groups) Write(p []byte) (int, error) {
-	n := len(p)
-	if len(g.partial) > 0 || g.skip {
-		i := bytes.IndexByte(p, '\n')
-		if i < 0 {
-			g.keep(p)
-			return n, nil
-		}
-		g.keep(p[:i])
-		g.end()
-		p = p[i+1:]
-	}
-	if i := bytes.LastIndexByte(p, '\n'); i >= 0 {
-		g.block(p[:i+1])
-		p = p[i+1:]
-	}
-	g.keep(p)
-	return n, nil
-}
-
-// Close reads the last line, where it isn't ended. It never fails.
-func (g *Groups) Close() error {
-	if len(g.partial) > 0 {
-		g.end()
-	}
-	return nil
-}
-
-func (g *Groups) keep(p []byte) {
-	if g.skip || len(g.partial)+len(p) > maxLine {
-		g.skip = true
-		g.partial = g.partial[:0]
-		return
-	}
-	g.partial = append(g.partial, p...)
-}
-
-func (g *Groups) end() {
-	g.lines++
-	if !g.skip {
-		g.line(g.partial)
-	}
-	g.partial, g.skip = g.partial[:0], false
-}
-
-// block looks at whole lines. Most logs have no entry for long stretches, so that only lines with a candidate are cut out.
-func (g *Groups) block(p []byte) {
-	texts := candidates()
-	next := make([]int, len(texts)) // where each is next, len(p) where nowhere
-	for i, c := range texts {
-		next[i] = find(p, 0, c)
-	}
-	for done := 0; ; {
-		at := slices.Min(next)
-		if at == len(p) {
-			g.lines += bytes.Count(p[done:], []byte{'\n'})
+// Block counts the entries in some lines that follow each other. line is given those that hold one of [Anchors], and their
+// number among these lines, from 0; those that are no access log are passed over. done adds the count up, and is given the
+// number of lines before these. Blocks may be counted at the same time, and must be added up in the order of the log.
+func (g *Groups) Block() (line func(text []byte, number int), done func(before int)) {
+	part := map[string]*group{}
+	var p parser
+	var key []byte
+	line = func(text []byte, number int) {
+		e, ok := p.parse(text)
+		if !ok {
 			return
 		}
-		start := bytes.LastIndexByte(p[:at], '\n') + 1
-		end := start + bytes.IndexByte(p[start:], '\n')
-		g.lines += bytes.Count(p[done:start], []byte{'\n'}) + 1
-		if end-start <= maxLine {
-			g.line(p[start:end])
+		key = e.key(key[:0])
+		at := part[string(key)]
+		if at == nil {
+			e.own()
+			at = newGroup(&e, number+1)
+			at.Sample = sample(text)
+			part[string(key)] = at
 		}
-		done = end + 1
-		for i, c := range texts {
-			if next[i] < done {
-				next[i] = find(p, done, c)
-			}
+		at.add(1, e.Time, e.Time, e.Duration)
+	}
+	return line, func(before int) {
+		order := make([]string, 0, len(part))
+		for k := range part {
+			order = append(order, k)
+		}
+		slices.SortFunc(order, func(a, b string) int { return cmp.Compare(part[a].line, part[b].line) })
+		for _, k := range order {
+			g.add(k, part[k], before)
 		}
 	}
 }
 
-func find(p []byte, from int, c []byte) int {
-	if i := bytes.Index(p[from:], c); i >= 0 {
-		return from + i
-	}
-	return len(p)
+func newGroup(e *Entry, line int) *group {
+	return &group{AccessGroup: evidence.AccessGroup{
+		Flags: e.Flags, Details: e.Details, Code: e.Code, Transport: e.Transport, Termination: e.Termination, Cluster: e.Cluster,
+		Upstream: e.Upstream, Route: e.Route, Authority: e.Authority, Reporter: e.Reporter,
+	}, line: line}
 }
 
-func (g *Groups) line(line []byte) {
-	if e, ok := Parse(line); ok {
-		g.add(e, line)
+// add counts entries between two times.
+func (g *group) add(count int, first, last time.Time, longest time.Duration) {
+	g.Count += count
+	g.Duration = max(g.Duration, longest)
+	if !first.IsZero() && (g.First.IsZero() || first.Before(g.First)) {
+		g.First = first
+	}
+	if last.After(g.Last) {
+		g.Last = last
 	}
 }
 
-func (g *Groups) add(e Entry, line []byte) {
-	g.entries++
-	key := e.key()
+// add adds the entries of one kind in a block.
+func (g *Groups) add(key string, x *group, before int) {
+	g.entries += x.Count
 	at := g.groups[key]
 	if at == nil && len(g.groups)-g.coarse >= maxGroups {
+		e := Entry{Flags: x.Flags, Code: x.Code, Details: x.Details, Reporter: x.Reporter}
 		e = e.coarse()
-		key = "coarse\x00" + e.key()
+		key = string(e.key([]byte("coarse\x00")))
 		if at = g.groups[key]; at == nil {
 			if g.coarse >= maxCoarse {
-				g.dropped++
+				g.dropped += x.Count
 				return
 			}
 			g.coarse++
+			at = newGroup(&e, x.line)
+			at.Sample = x.Sample
+			g.begin(key, at, before)
 		}
 	}
 	if at == nil {
-		at = &group{AccessGroup: evidence.AccessGroup{
-			File: g.file, Flags: e.Flags, Details: e.Details, Code: e.Code, Transport: e.Transport, Termination: e.Termination, Cluster: e.Cluster,
-			Upstream: e.Upstream, Route: e.Route, Authority: e.Authority, Reporter: e.Reporter, Sample: sample(line), Source: g.src,
-		}, line: g.lines}
-		at.Source.Detail = strings.TrimSpace(g.file + " line " + strconv.Itoa(g.lines))
-		g.groups[key] = at
+		at = x
+		g.begin(key, at, before)
+		return
 	}
-	at.Count++
-	at.Duration = max(at.Duration, e.Duration)
-	if !e.Time.IsZero() {
-		if at.First.IsZero() || e.Time.Before(at.First) {
-			at.First = e.Time
-		}
-		if e.Time.After(at.Last) {
-			at.Last = e.Time
-		}
-	}
+	at.add(x.Count, x.First, x.Last, x.Duration)
+}
+
+// begin keeps a kind that is new.
+func (g *Groups) begin(key string, x *group, before int) {
+	x.line += before
+	x.File, x.Source = g.file, g.src
+	x.Source.Detail = strings.TrimSpace(g.file + " line " + strconv.Itoa(x.line))
+	g.groups[key] = x
 }
 
 func sample(line []byte) string { return cut(strings.ToValidUTF8(string(line), "\uFFFD"), maxSample) }
 
-// key tells entries apart that are of different groups.
-func (e *Entry) key() string {
-	parts := []string{strings.Join(e.Flags, ","), strconv.Itoa(e.Code), e.Details, e.Transport, e.Termination, e.Cluster, e.Route, e.Authority, e.Reporter}
+// key tells entries apart that are of different groups: it is added to a text. Of a request that went well it clears what
+// such requests aren't told apart by.
+func (e *Entry) key(to []byte) []byte {
 	if e.well() {
-		parts = []string{"well", strconv.Itoa(e.Code), e.Cluster, e.Reporter}
+		to = append(to, "well"...)
 		e.Route, e.Authority, e.Details, e.Upstream = "", "", "", ""
 	}
-	return strings.Join(parts, "\x00")
+	for _, f := range e.Flags {
+		to = append(append(to, f...), ',')
+	}
+	to = strconv.AppendInt(append(to, 0), int64(e.Code), 10)
+	for _, part := range [...]string{e.Details, e.Transport, e.Termination, e.Cluster, e.Route, e.Authority, e.Reporter} {
+		to = append(append(to, 0), part...)
+	}
+	return to
 }
 
 // well says whether a request was answered, by whomever, and not with an error.
@@ -199,9 +167,8 @@ func (e *Entry) coarse() Entry {
 	return Entry{Time: e.Time, Flags: e.Flags, Code: e.Code, Details: details, Reporter: e.Reporter, Duration: e.Duration}
 }
 
-// List gives the groups in the order of their first lines. An unfinished last line is read first.
+// List gives the groups in the order of their first lines.
 func (g *Groups) List() []evidence.AccessGroup {
-	_ = g.Close() // which never fails
 	order := make([]*group, 0, len(g.groups))
 	for _, x := range g.groups {
 		order = append(order, x)

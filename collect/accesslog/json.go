@@ -66,8 +66,8 @@ func (o object) text(keys ...string) string {
 	return ""
 }
 
-// parseJSON reads a JSON line: the entry itself, or a log shipper's or Cloud Logging's entry around it.
-func parseJSON(line []byte, depth int) (Entry, bool) {
+// json reads a JSON line: the entry itself, or a log shipper's or Cloud Logging's entry around it.
+func (p *parser) json(line []byte, depth int) (Entry, bool) {
 	o := readObject(line)
 	if o == nil || depth > maxWraps {
 		return Entry{}, false
@@ -85,10 +85,10 @@ func parseJSON(line []byte, depth int) (Entry, bool) {
 		}
 		s = strings.TrimSpace(s)
 		if strings.HasPrefix(s, "{") {
-			if e, ok := parseJSON([]byte(s), depth+1); ok {
+			if e, ok := p.json([]byte(s), depth+1); ok {
 				return e, true
 			}
-		} else if e, ok := parseText([]byte(s)); ok {
+		} else if e, ok := p.text([]byte(s)); ok {
 			return e, true
 		}
 	}
@@ -97,7 +97,7 @@ func parseJSON(line []byte, depth int) (Entry, bool) {
 		if len(inner) == 0 || inner[0] != '{' {
 			continue
 		}
-		if e, ok := parseJSON(inner, depth+1); ok {
+		if e, ok := p.json(inner, depth+1); ok {
 			if e.Time.IsZero() {
 				e.Time = o.time()
 			}

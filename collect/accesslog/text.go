@@ -10,9 +10,30 @@ import (
 const (
 	// maxTokens bounds the fields of a line: Istio's format has twenty-five, a user's own some more.
 	maxTokens = 80
+	// fewTokens are tried first: a default format has its numbers, and the first quoted field behind them, among these.
+	fewTokens = 16
+	// tailTokens is how far the fields behind the upstream host are read: the sixth is the route.
+	tailTokens = 6
 	// maxStamp is the length of the longest time: [2024-05-01T10:11:12.123456789Z].
 	maxStamp = 40
 )
+
+// between is what stands between two quoted fields.
+const between = `" "`
+
+// lastBetween gives where between stands last; -1 where nowhere.
+func lastBetween(s string) int {
+	for end := len(s); ; {
+		i := strings.LastIndexByte(s[:end], '"')
+		if i < len(between)-1 {
+			return -1
+		}
+		if s[i-1] == ' ' && s[i-2] == '"' {
+			return i - 2
+		}
+		end = i
+	}
+}
 
 // token is one blank-separated field of a line.
 type token struct {
@@ -21,19 +42,20 @@ type token struct {
 	rest   string // the line from here on
 }
 
-// parseText reads a line of a default format, with anything before its time:
+// text reads a line of a default format, with anything before its time:
 //
 //	[time] "METHOD PATH PROTOCOL" code flags … received sent duration service-time "xff" "agent" "id" "authority" "upstream" …
 //
 // Between the flags and the four numbers Istio has, since 1.9, the response code details, the connection termination details
 // and the quoted transport failure reason, and before that two quoted fields of which the second is that reason. Behind the
 // upstream host Istio has the cluster, three addresses, the server name and the route.
-func parseText(line []byte) (Entry, bool) {
+func (p *parser) text(line []byte) (Entry, bool) {
 	at, rest, ok := startTime(line)
 	if !ok {
 		return Entry{}, false
 	}
-	t := tokens(string(rest))
+	p.fields = tokens(p.fields[:0], view(rest), fewTokens)
+	t := p.fields
 	if len(t) < 3 || !t[0].quoted || !isRequest(t[0].text) || t[1].quoted || t[2].quoted {
 		return Entry{}, false
 	}
@@ -46,6 +68,11 @@ func parseText(line []byte) (Entry, bool) {
 	t = t[3:]
 	k := numbers(t)
 	if k < 0 {
+		p.fields = tokens(p.fields[:0], view(rest), maxTokens)
+		t = p.fields[3:]
+		k = numbers(t)
+	}
+	if k < 0 {
 		e.custom(t)
 		return e, true
 	}
@@ -54,10 +81,13 @@ func parseText(line []byte) (Entry, bool) {
 		e.Duration = time.Duration(ms) * time.Millisecond
 	}
 	// An agent may hold quotation marks: the last two of the quoted fields are counted from behind.
-	quoted := strings.Split(t[k+4].rest, `" "`)
-	upstream, tail, _ := strings.Cut(quoted[len(quoted)-1], `"`)
-	e.Authority, e.Upstream = field(quoted[len(quoted)-2]), field(upstream)
-	if t = tokens(tail); len(t) > 0 {
+	quoted := t[k+4].rest
+	last := lastBetween(quoted)
+	upstream, tail, _ := strings.Cut(quoted[last+len(between):], `"`)
+	quoted = quoted[:last]
+	e.Authority, e.Upstream = field(quoted[lastBetween(quoted)+len(between):]), field(upstream)
+	p.tail = tokens(p.tail[:0], tail, tailTokens)
+	if t = p.tail; len(t) > 0 {
 		e.Cluster = field(t[0].text)
 	}
 	local, name := "", ""
@@ -92,7 +122,7 @@ func startTime(line []byte) (at time.Time, rest []byte, ok bool) {
 		}
 		end := off + i + 1
 		if open := bytes.LastIndexByte(line[max(0, end-maxStamp):end], '['); open >= 0 {
-			stamp := string(line[max(0, end-maxStamp)+open+1 : end])
+			stamp := view(line[max(0, end-maxStamp)+open+1 : end])
 			if t, err := time.Parse(time.RFC3339Nano, stamp); err == nil {
 				return t, line[end+2:], true
 			}
@@ -101,10 +131,9 @@ func startTime(line []byte) (at time.Time, rest []byte, ok bool) {
 	}
 }
 
-// tokens splits a line. Envoy doesn't escape quotation marks, so that one ends a field only before a blank.
-func tokens(s string) []token {
-	var out []token
-	for len(out) < maxTokens {
+// tokens splits a line, and adds up to most fields to out. Envoy doesn't escape quotation marks, so that one ends a field only before a blank.
+func tokens(out []token, s string, most int) []token {
+	for len(out) < most {
 		s = strings.TrimLeft(s, " ")
 		if s == "" {
 			break
@@ -140,21 +169,27 @@ func isRequest(s string) bool {
 // numbers finds where the four numbers stand that five quoted fields follow; -1 where nowhere.
 func numbers(t []token) int {
 	for k := 0; k+4 < len(t); k++ {
-		fits := t[k+4].quoted && strings.Count(t[k+4].rest, `" "`) >= 4
+		fits := t[k+4].quoted
 		for i, x := range t[k : k+4] {
-			if x.quoted {
-				fits = false
-			} else if i < 3 || x.text != "-" {
-				_, err := strconv.ParseUint(x.text, 10, 63)
-				fits = fits && err == nil
-			}
+			fits = fits && !x.quoted && (i == 3 && x.text == "-" || isNumber(x.text))
 		}
-		if fits {
+		if fits && strings.Count(t[k+4].rest, between) >= 4 {
 			return k
 		}
 	}
 	return -1
 }
+
+// isNumber says whether a field is a number that fits 63 bits.
+func isNumber(s string) bool {
+	if s == "" || !digit(s[0]) {
+		return false // most fields: an error costs more to make
+	}
+	_, err := strconv.ParseUint(s, 10, 63)
+	return err == nil
+}
+
+func digit(c byte) bool { return c >= '0' && c <= '9' }
 
 // before reads what stands between the flags and the numbers.
 func (e *Entry) before(t []token) {

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/meshdiag/meshdiag/collect/bundle"
@@ -29,7 +30,7 @@ func (in *input) archive(data []byte, left *int64) (files []evidence.ArtifactFil
 	manifest := in.manifest(members)
 	var own map[string]bool // files read with the manifest
 	if manifest != nil {
-		in.now = manifest.Taken
+		in.now, in.recording = manifest.Taken, name
 		var entry evidence.ArtifactFile
 		entry, own = in.bundle(name, *manifest, members, err)
 		files = append(files, entry)
@@ -46,9 +47,49 @@ func (in *input) archive(data []byte, left *int64) (files []evidence.ArtifactFil
 		}
 		sub := *in
 		sub.name = name + "/" + m.Name
+		if manifest != nil && !manifest.Lists(m.Name) {
+			sub.recording = "" // added by somebody, or another bundle's in the same archive
+		}
 		files = append(files, sub.member(m, left))
 	}
+	if manifest != nil && !in.baseline {
+		in.recorder(*manifest)
+	}
 	return files, true
+}
+
+// recorder tells whose recording a bundle is, once all of it is read: what its identity, its bootstraps and its proxies say.
+func (in *input) recorder(d bundle.Manifest) {
+	v := evidence.NewView(in.set)
+	own := func(s evidence.Source) bool { return s.Recording == in.recording }
+	r := evidence.Recording{File: in.recording, Hostname: d.Hostname, Taken: d.Taken, Source: in.source(evidence.FromWorkload, "")}
+	node := func(id string, s evidence.Source) {
+		if id != "" && own(s) && !slices.Contains(r.NodeIDs, id) {
+			r.NodeIDs = append(r.NodeIDs, id)
+		}
+	}
+	// What the bundle doesn't tell stays empty.
+	identities, _ := evidence.Get(v, evidence.Identities)
+	for _, i := range identities {
+		if own(i.Source) {
+			r.Identity = i
+		}
+	}
+	boots, _ := evidence.Get(v, evidence.Bootstraps)
+	for _, b := range boots {
+		node(b.NodeID, b.Source)
+	}
+	infos, _ := evidence.Get(v, evidence.EnvoyInfos)
+	for _, i := range infos {
+		node(i.Info.Node.ID, i.Source)
+	}
+	clocks, _ := evidence.Get(v, evidence.ClockFact)
+	for _, c := range clocks {
+		if own(c.Source) {
+			r.Ahead, r.ClockKnown = c.Offset, true
+		}
+	}
+	evidence.Put(in.set, evidence.Recordings, []evidence.Recording{r}, r.Source)
 }
 
 // member reads one file of an archive.
@@ -180,6 +221,9 @@ func (in *input) rules(name string, item bundle.Item, there map[string][]byte) {
 		}
 	}
 	evidence.Put(in.set, evidence.PacketRules, []evidence.HostRules{fact}, src)
+	if why := fact.Doubt(); why != "" {
+		in.set.Fail(evidence.PacketRules.Name(), src, fmt.Errorf("%s: %s", in.name, why)) // known in part
+	}
 }
 
 // itemFacts gives the facts that an item of a bundle tells.
@@ -189,6 +233,8 @@ func itemFacts(item string) []evidence.Name {
 		return []evidence.Name{evidence.Processes.Name()}
 	case bundle.ItemSockets:
 		return []evidence.Name{evidence.Sockets.Name()}
+	case bundle.ItemInterfaces:
+		return []evidence.Name{evidence.Interfaces.Name()}
 	case bundle.ItemRules:
 		return []evidence.Name{evidence.PacketRules.Name()}
 	case bundle.ItemModules:
@@ -232,6 +278,6 @@ func probeFacts() []evidence.Name {
 
 // hostFacts are the facts that documents of a recorder tell.
 func hostFacts() []evidence.Name {
-	return append(probeFacts(), evidence.Processes.Name(), evidence.Sockets.Name(), evidence.KernelModules.Name(), evidence.PathAccesses.Name(),
+	return append(probeFacts(), evidence.Recordings.Name(), evidence.Processes.Name(), evidence.Sockets.Name(), evidence.Interfaces.Name(), evidence.KernelModules.Name(), evidence.PathAccesses.Name(),
 		evidence.Identities.Name(), evidence.PacketRules.Name())
 }

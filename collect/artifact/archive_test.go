@@ -147,6 +147,11 @@ func TestRecordedDocuments(t *testing.T) {
 	for _, tc := range []struct{ text, want string }{
 		{`{"kind":"meshdiag-processes","version":1,"whole":true,"processes":[{"pid":1,"uid":0,"command":"envoy"}]}`, "meshdiag-processes: 1 process"},
 		{`{"kind":"meshdiag-kernel-modules","version":1,"loaded":["nf_nat"]}`, "meshdiag-kernel-modules: 1 kernel module"},
+		{`{"kind":"meshdiag-interfaces","version":1,"interfaces":[{"name":"eth0","up":true,"addresses":["10.128.0.5/32","fe80::1/64"]}]}`, "meshdiag-interfaces: 1 network interface"},
+		{`{"kind":"meshdiag-interfaces","version":1,"interfaces":[{"up":true}]}`, ": recorded interfaces: interfaces: one has no name"},
+		{`{"kind":"meshdiag-interfaces","version":1,"interfaces":[{"name":"eth0","addresses":["10.128.0.5"]}]}`, ": recorded interfaces: not of its kind"},
+		{`{"kind":"meshdiag-interfaces","version":1,"interfaces":[{"name":"eth0","addresses":[""]}]}`, `: recorded interfaces: interface "eth0": an address is missing`},
+		{`{"kind":"meshdiag-identity","version":1,"address":"x"}`, ": recorded identity: not of its kind"},
 		{`{"kind":"meshdiag-path-access","version":1,"paths":[{"path":"/a"}]}`, "meshdiag-path-access: 1 path"},
 		{`{"kind":"meshdiag-identity","version":1,"email":"x"}`, "meshdiag-identity: the workload's identity"},
 		{`{"kind":"meshdiag-probes","version":1,"endpoint":"e:443"}`, "meshdiag-probes: probes of e:443"},

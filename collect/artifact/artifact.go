@@ -6,6 +6,7 @@
 package artifact
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"log/slog"
@@ -13,6 +14,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/meshdiag/meshdiag/collect/accesslog"
 	"github.com/meshdiag/meshdiag/collect/bundle"
 	"github.com/meshdiag/meshdiag/collect/logscan"
 	"github.com/meshdiag/meshdiag/diagnose"
@@ -46,7 +48,7 @@ type Reader struct {
 
 // New makes a reader. The error names the signature that is wrong.
 func New(cfg Config) (*Reader, error) {
-	s, err := logscan.New(cfg.Signatures)
+	s, err := logscan.New(cfg.Signatures, accesslog.Anchors()...)
 	if err != nil {
 		return nil, fmt.Errorf("log signatures: %w", err)
 	}
@@ -99,6 +101,7 @@ func (r *Reader) collect(ctx context.Context, req diagnose.Request, _ *evidence.
 	var late error
 	left := int64(bundle.MaxBytes)
 	loose := &looseRules{}
+	first := make([]evidence.ArtifactFile, len(req.Artifacts)) // what became of each file; of an archive's, of the first
 	for i, a := range req.Artifacts {
 		entry := evidence.ArtifactFile{Name: a.Name}
 		switch {
@@ -108,11 +111,20 @@ func (r *Reader) collect(ctx context.Context, req diagnose.Request, _ *evidence.
 			late = context.Cause(ctx)
 			entry.Note = notInTime
 		default:
+			if j := earlier(req.Artifacts[:i], a); j >= 0 {
+				// Told twice it would look like two proxies that say the same.
+				first := first[j]
+				entry.Kind, entry.Used, entry.Note = first.Kind, first.Used, "the same as "+req.Artifacts[j].Name+", and read once"
+				break
+			}
 			read := r.file(ctx, a, set, &left, loose)
 			if slices.ContainsFunc(read, func(f evidence.ArtifactFile) bool { return f.Note == notInTime }) {
 				late = context.Cause(ctx)
 			}
 			files = append(files, read...)
+			if len(read) > 0 {
+				first[i] = read[0]
+			}
 			continue
 		}
 		files = append(files, entry)
@@ -123,6 +135,13 @@ func (r *Reader) collect(ctx context.Context, req diagnose.Request, _ *evidence.
 		return fmt.Errorf("reading files: %w", late)
 	}
 	return nil
+}
+
+// earlier gives the place of a file among those before it, -1 where there is none with the same content.
+func earlier(before []diagnose.Artifact, a diagnose.Artifact) int {
+	return slices.IndexFunc(before, func(b diagnose.Artifact) bool {
+		return b.Text == a.Text && b.Baseline == a.Baseline && bytes.Equal(b.Data, a.Data)
+	})
 }
 
 // file reads one file, and tells what became of it: of an archive, of each of its files. left is what archives may still
@@ -159,6 +178,8 @@ type input struct {
 	name   string
 	set    *evidence.Set
 	now    time.Time
+	// recording is the name of the bundle that the file is from, "" for none.
+	recording string
 	// baseline says that the file is of a proxy that works: nothing in it is evidence of a fault.
 	baseline bool
 	loose    *looseRules
@@ -170,7 +191,7 @@ func (in *input) source(v evidence.Vantage, where string) evidence.Source {
 	if where != "" {
 		detail += " " + where
 	}
-	return evidence.Source{Collector: collectorName, Detail: detail, Vantage: v, Time: in.now, Pasted: true}
+	return evidence.Source{Collector: collectorName, Detail: detail, Vantage: v, Time: in.now, Pasted: true, Recording: in.recording}
 }
 
 // outcome is what became of a file, or of one document in it.

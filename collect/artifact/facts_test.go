@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -202,4 +203,21 @@ func FuzzRecognise(f *testing.F) {
 			}
 		}
 	})
+}
+
+// The same content under two names is one file: told twice it would look like two proxies that say the same.
+func TestTheSameFileTwiceIsReadOnce(t *testing.T) {
+	text := []byte("gRPC config stream closed: 7, denied\n")
+	set, got := collect(t, diagnose.Artifact{Name: "a.log", Data: text}, diagnose.Artifact{Name: "b.log", Data: append(text, '\n')},
+		diagnose.Artifact{Name: "copy.log", Data: text}, diagnose.Artifact{Name: "text", Data: text, Text: true})
+	if got[2].Note != "the same as a.log, and read once" || got[2].Kind != got[0].Kind {
+		t.Errorf("the copy is told as %+v", got[2])
+	}
+	var from []string
+	for _, m := range get(t, set, evidence.LogMessages) {
+		from = append(from, m.File)
+	}
+	if want := []string{"a.log", "b.log", "text"}; !slices.Equal(from, want) {
+		t.Errorf("messages from %v, want %v", from, want)
+	}
 }

@@ -63,6 +63,8 @@ func (m fields) googleCloud() string {
 		return "services"
 	case m.text("kind") == "compute#backendServiceGroupHealth", len(m) == 1 && m.list("healthStatus") != nil:
 		return "backend-health"
+	case m.isFirewall():
+		return kindFirewall
 	case m.isGuestItem() || m.isGuestAnswer():
 		return kindGuestAttributes
 	case m.isSerialAnswer():
@@ -181,6 +183,8 @@ func (in *input) googleCloud(kind string, docs []json.RawMessage, list bool, whe
 		return in.services(docs, where)
 	case "backend-health":
 		return in.health(docs, where)
+	case kindFirewall:
+		return in.firewalls(docs, where)
 	case kindGuestAttributes:
 		return in.guestAttributes(docs, where)
 	case kindSerialPort:

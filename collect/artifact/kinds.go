@@ -30,6 +30,7 @@ func kinds() map[string]kind {
 		{"backend-health", "backend health", []evidence.Name{evidence.BackendHealth.Name()}, api, []string{"healthStatus"}},
 		{"backend-services", "backend services", []evidence.Name{evidence.BackendServices.Name()}, api, []string{"backendServices", "sessionAffinity"}},
 		{"health-checks", "health checks", []evidence.Name{evidence.HealthChecks.Name()}, api, []string{"healthyThreshold"}},
+		{kindFirewall, "effective firewall", []evidence.Name{evidence.EffectiveFirewalls.Name()}, api, []string{"firewallPolicys"}},
 		{kindGuestAttributes, "guest attributes", []evidence.Name{evidence.GuestAttributes.Name()}, api, []string{"queryPath", "queryValue"}},
 		{kindSerialPort, "serial port output", []evidence.Name{evidence.SerialPorts.Name()}, here, nil},
 	}
@@ -44,7 +45,7 @@ func kinds() map[string]kind {
 func kindByKeys(keys []string) (kind, bool) {
 	ks := kinds()
 	// An Envoy bootstrap may hold anything in its static resources, a config dump holds bootstraps: outermost first.
-	for _, name := range []string{"envoy-config-dump", "grpc-bootstrap", "envoy-bootstrap", "csds", "backend-services", "health-checks", "forwarding-rules", "instances", "backend-health", kindGuestAttributes} {
+	for _, name := range []string{"envoy-config-dump", "grpc-bootstrap", "envoy-bootstrap", "csds", "backend-services", "health-checks", "forwarding-rules", "instances", "backend-health", kindFirewall, kindGuestAttributes} {
 		if slices.ContainsFunc(ks[name].keys, func(k string) bool { return slices.Contains(keys, k) }) {
 			return ks[name], true
 		}

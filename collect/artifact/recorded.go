@@ -45,6 +45,11 @@ func (in *input) recorded(raw json.RawMessage) (o outcome, ok bool) {
 		if n, err = putOne(in, raw, evidence.Sockets, src, bundle.Sockets.Fact, func(f evidence.SocketList) int { return len(f.List) }); err == nil {
 			return used(string(k), "%s", count(n, "listening socket")), true
 		}
+	case bundle.KindInterfaces:
+		var n int
+		if n, err = putOne(in, raw, evidence.Interfaces, src, bundle.Interfaces.Fact, func(f evidence.InterfaceList) int { return len(f.List) }); err == nil {
+			return used(string(k), "%s", count(n, "network interface")), true
+		}
 	case bundle.KindModules:
 		var n int
 		if n, err = putOne(in, raw, evidence.KernelModules, src, bundle.Modules.Fact, func(f evidence.ModuleList) int { return len(f.Loaded) }); err == nil {
@@ -111,6 +116,8 @@ func documentFacts(k bundle.Kind) []evidence.Name {
 		return itemFacts(bundle.ItemProcesses)
 	case bundle.KindSockets:
 		return itemFacts(bundle.ItemSockets)
+	case bundle.KindInterfaces:
+		return itemFacts(bundle.ItemInterfaces)
 	case bundle.KindModules:
 		return itemFacts(bundle.ItemModules)
 	case bundle.KindPathAccess:

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/meshdiag/meshdiag/collect/accesslog"
 	"github.com/meshdiag/meshdiag/collect/kubefacts"
 	"github.com/meshdiag/meshdiag/evidence"
 	"github.com/meshdiag/meshdiag/evidence/kube"
@@ -140,8 +141,8 @@ func (in *input) logIfKnown(data []byte) (o outcome, ok bool) {
 // ok says whether there are.
 func (in *input) scan(r io.Reader, kind string, v evidence.Vantage, always bool) (outcome, bool) {
 	src := in.source(v, "")
-	text, requests := in.watched(&bounded{ctx: in.ctx, r: r}, src)
-	messages, stats, err := in.reader.scanner.Scan(text, in.name, src)
+	requests := accesslog.New(in.name, src)
+	messages, stats, err := in.reader.scanner.Watched(requests.Block).Scan(&bounded{ctx: in.ctx, r: r}, in.name, src)
 	if err != nil {
 		in.set.Fail(evidence.LogMessages.Name(), src, err)
 		if requests.Entries() > 0 {

@@ -35,6 +35,7 @@ const (
 	KindManifest   Kind = "meshdiag-bundle"
 	KindProcesses  Kind = "meshdiag-processes"
 	KindSockets    Kind = "meshdiag-sockets"
+	KindInterfaces Kind = "meshdiag-interfaces"
 	KindModules    Kind = "meshdiag-kernel-modules"
 	KindPathAccess Kind = "meshdiag-path-access"
 	KindIdentity   Kind = "meshdiag-identity"
@@ -43,7 +44,7 @@ const (
 
 // Kinds lists the kinds of documents.
 func Kinds() []Kind {
-	return []Kind{KindManifest, KindProcesses, KindSockets, KindModules, KindPathAccess, KindIdentity, KindProbes}
+	return []Kind{KindManifest, KindProcesses, KindSockets, KindInterfaces, KindModules, KindPathAccess, KindIdentity, KindProbes}
 }
 
 // Status says what became of an item.
@@ -81,6 +82,7 @@ type Item struct {
 const (
 	ItemProcesses   = "processes"
 	ItemSockets     = "listening sockets"
+	ItemInterfaces  = "network interfaces"
 	ItemRules       = "packet rules"
 	ItemModules     = "kernel modules"
 	ItemPathAccess  = "access log path"
@@ -99,6 +101,11 @@ const (
 	ItemCerts       = "Envoy /certs"
 	ItemEnvoyAccess = "Envoy admin interface"
 )
+
+// Lists says whether the recorder wrote a file.
+func (m Manifest) Lists(name string) bool {
+	return slices.ContainsFunc(m.Items, func(i Item) bool { return slices.Contains(i.Files, name) })
+}
 
 // Unread gives the items that could not be read, or not wholly, each in one line.
 func (m Manifest) Unread() []string {

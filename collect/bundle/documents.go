@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/meshdiag/meshdiag/evidence"
@@ -25,6 +26,7 @@ type Head struct {
 type Processes struct {
 	Head
 	Whole     bool      `json:"whole"`
+	Network   uint64    `json:"network,omitempty"` // the recorder's network namespace, of which the sockets and rules are
 	Processes []Process `json:"processes"`
 }
 
@@ -37,16 +39,18 @@ type Process struct {
 	Started time.Time `json:"started,omitzero"`
 	Command string    `json:"command"`
 	Args    string    `json:"args"`
+	// Network is the inode of its network namespace; 0 where only root may read it.
+	Network uint64 `json:"network,omitempty"`
 }
 
 // Fact gives the document as a fact.
 func (d Processes) Fact(src evidence.Source) (evidence.ProcessList, error) {
-	out := evidence.ProcessList{Whole: d.Whole, Source: src}
+	out := evidence.ProcessList{Whole: d.Whole, Network: d.Network, Source: src}
 	if len(d.Processes) > maxEntries {
 		return out, fmt.Errorf("lists %d processes; at most %d are taken", len(d.Processes), maxEntries)
 	}
 	for _, p := range d.Processes {
-		out.List = append(out.List, evidence.Process{PID: p.PID, User: p.User, UID: p.UID, GID: p.GID, Command: p.Command, Args: p.Args, Started: p.Started})
+		out.List = append(out.List, evidence.Process{PID: p.PID, User: p.User, UID: p.UID, GID: p.GID, Command: p.Command, Args: p.Args, Started: p.Started, Network: p.Network})
 	}
 	return out, nil
 }
@@ -81,6 +85,40 @@ func (d Sockets) Fact(src evidence.Source) (evidence.SocketList, error) {
 			return out, fmt.Errorf("sockets: %d is no port", s.Port)
 		}
 		out.List = append(out.List, evidence.Socket{Address: s.Address, Port: s.Port, PID: s.PID, Process: s.Process, UID: s.UID})
+	}
+	return out, nil
+}
+
+// Interfaces are the network interfaces of one network namespace, as ip address shows them, in the kernel's order.
+type Interfaces struct {
+	Head
+	Interfaces []Interface `json:"interfaces"`
+}
+
+// Interface is one network interface.
+type Interface struct {
+	Name      string         `json:"name"`
+	Up        bool           `json:"up"` // and running
+	Loopback  bool           `json:"loopback,omitempty"`
+	Addresses []netip.Prefix `json:"addresses,omitempty"`
+}
+
+// Fact gives the document as a fact.
+func (d Interfaces) Fact(src evidence.Source) (evidence.InterfaceList, error) {
+	out := evidence.InterfaceList{Source: src}
+	if len(d.Interfaces) > maxEntries {
+		return out, fmt.Errorf("lists %d interfaces; at most %d are taken", len(d.Interfaces), maxEntries)
+	}
+	for _, i := range d.Interfaces {
+		switch {
+		case i.Name == "":
+			return out, errors.New("interfaces: one has no name")
+		case len(i.Addresses) > maxEntries:
+			return out, fmt.Errorf("interface %.40q has %d addresses; at most %d are taken", i.Name, len(i.Addresses), maxEntries)
+		case slices.ContainsFunc(i.Addresses, func(a netip.Prefix) bool { return !a.IsValid() }):
+			return out, fmt.Errorf("interface %.40q: an address is missing", i.Name)
+		}
+		out.List = append(out.List, evidence.Interface{Name: i.Name, Up: i.Up, Loopback: i.Loopback, Addresses: i.Addresses})
 	}
 	return out, nil
 }
@@ -134,11 +172,18 @@ type Identity struct {
 	Scopes  []string `json:"scopes,omitempty"`
 	Project string   `json:"project,omitempty"`
 	Number  string   `json:"project_number,omitempty"`
+	Zone    string   `json:"zone,omitempty"` // "us-central1-b"
+	// Instance and InstanceID are the VM's name and number.
+	Instance   string     `json:"instance,omitempty"`
+	InstanceID string     `json:"instance_id,omitempty"`
+	Address    netip.Addr `json:"address,omitzero"` // of the VM's first network interface
 }
 
 // Fact gives the document as a fact.
 func (d Identity) Fact(src evidence.Source) (evidence.WorkloadIdentity, error) {
-	return evidence.WorkloadIdentity{Email: d.Email, Scopes: d.Scopes, Project: d.Project, Number: d.Number, Source: src}, nil
+	return evidence.WorkloadIdentity{
+		Email: d.Email, Scopes: d.Scopes, Project: d.Project, Number: d.Number, Zone: d.Zone, Instance: d.Instance, InstanceID: d.InstanceID, Address: d.Address, Source: src,
+	}, nil
 }
 
 // Probes are what the workload saw of the control plane.

@@ -35,7 +35,7 @@ var paths = []struct {
 	{"/config_dump?include_eds", envoy.ConfigDump},
 	{"/clusters?format=json", envoy.ClustersOut},
 	{"/listeners?format=json", envoy.ListenersOut},
-	{"/stats?filter=control_plane|ds.update_|ds.init_fetch_timeout|server.(live|state)", envoy.StatsOut},
+	{"/stats?filter=control_plane|ds.update_|ds.init_fetch_timeout|upstream_cx_connect_timeout|server.(live|state)", envoy.StatsOut},
 	{"/init_dump", envoy.InitDumpOut},
 }
 

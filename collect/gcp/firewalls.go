@@ -121,19 +121,12 @@ func networkOfVM(t diagnose.Target, view *evidence.View) networkRef {
 	return networkRef{projectOf(t, view), t.Network}
 }
 
-// policy is a firewall policy as both methods tell it.
-type policy struct {
-	kind, name string
-	priority   int64 // of its association; not for hierarchical ones
-	rules      []*compute.FirewallPolicyRule
-}
-
 func (a *API) networkFirewall(ctx context.Context, n networkRef) (evidence.FirewallSet, error) {
 	acc := access{
 		what: fmt.Sprintf("the effective firewall of network %s of project %s", n.name, n.project), method: "compute.networks.getEffectiveFirewalls",
 		project: n.project, permission: "compute.networks.getEffectiveFirewalls", role: computeViewer,
 	}
-	var policies []policy
+	var policies []convert.Policy
 	var rules []*compute.Firewall
 	err := a.call(ctx, acc, func(ctx context.Context) error {
 		c, err := a.compute()
@@ -144,12 +137,7 @@ func (a *API) networkFirewall(ctx context.Context, n networkRef) (evidence.Firew
 		if err != nil {
 			return err
 		}
-		rules = got.Firewalls
-		for _, p := range got.FirewallPolicys {
-			if p != nil {
-				policies = append(policies, policy{p.Type, cmp.Or(p.ShortName, p.DisplayName, p.Name), p.Priority, p.Rules})
-			}
-		}
+		rules, policies = got.Firewalls, convert.NetworkPolicies(got)
 		return nil
 	})
 	if err != nil {
@@ -160,7 +148,7 @@ func (a *API) networkFirewall(ctx context.Context, n networkRef) (evidence.Firew
 
 func (a *API) instanceFirewall(ctx context.Context, t diagnose.Target, n networkRef) (evidence.FirewallSet, error) {
 	acc := vmAccess(t, "the effective firewall", "getEffectiveFirewalls")
-	var policies []policy
+	var policies []convert.Policy
 	var rules []*compute.Firewall
 	err := a.call(ctx, acc, func(ctx context.Context) error {
 		c, err := a.compute()
@@ -171,12 +159,7 @@ func (a *API) instanceFirewall(ctx context.Context, t diagnose.Target, n network
 		if err != nil {
 			return err
 		}
-		rules = got.Firewalls
-		for _, p := range got.FirewallPolicys {
-			if p != nil {
-				policies = append(policies, policy{p.Type, cmp.Or(p.ShortName, p.DisplayName, p.Name), p.Priority, p.Rules})
-			}
-		}
+		rules, policies = got.Firewalls, convert.InstancePolicies(got)
 		return nil
 	})
 	if err != nil {
@@ -188,101 +171,18 @@ func (a *API) instanceFirewall(ctx context.Context, t diagnose.Target, n network
 	return a.firewallSet(ctx, n, t.Instance, policies, rules, a.source(acc.method))
 }
 
-// firewallSet puts policies and VPC rules in the order of evaluation: hierarchical policies, system ones, then VPC rules and
-// the policies of the network, either first as the network has it.
-// https://docs.cloud.google.com/firewall/docs/firewall-policies-rule-eval-order
-func (a *API) firewallSet(ctx context.Context, n networkRef, instance string, policies []policy, vpc []*compute.Firewall, src evidence.Source) (evidence.FirewallSet, error) {
+// firewallSet puts policies and VPC rules in the order of evaluation, which it asks the network for where it matters.
+func (a *API) firewallSet(ctx context.Context, n networkRef, instance string, policies []convert.Policy, vpc []*compute.Firewall, src evidence.Source) (evidence.FirewallSet, error) {
 	out := evidence.FirewallSet{Network: n.name, Instance: instance, Source: src}
 	policiesFirst := false
-	if len(vpc) > 0 && slices.ContainsFunc(policies, func(p policy) bool { return rank(p.kind) == rankNetwork && p.decides() }) {
+	if convert.OrderMatters(policies, vpc) {
 		var err error
 		if policiesFirst, err = a.policiesFirst(ctx, n); err != nil {
 			return out, err
 		}
 	}
-	// Hierarchical policies come in their order, from the organisation down; others by the priority of their association.
-	slices.SortStableFunc(policies, func(a, b policy) int {
-		order := cmp.Compare(rank(a.kind), rank(b.kind))
-		if order == 0 && rank(a.kind) != rankHierarchy {
-			order = cmp.Or(cmp.Compare(global(b.kind), global(a.kind)), cmp.Compare(a.priority, b.priority))
-		}
-		return order
-	})
-	level := 0
-	addVPC := func() {
-		for _, f := range vpc {
-			if f != nil {
-				out.Rules = append(out.Rules, convert.Firewall(f, level))
-			}
-		}
-		level++
-	}
-	done := false
-	for _, p := range policies {
-		if !done && !policiesFirst && rank(p.kind) == rankNetwork {
-			addVPC()
-			done = true
-		}
-		for _, r := range p.rules {
-			if r != nil && r.TargetType != "INTERNAL_MANAGED_LB" && appliesTo(r, n) {
-				out.Rules = append(out.Rules, convert.PolicyRule(r, p.name, level))
-			}
-		}
-		level++
-	}
-	if !done {
-		addVPC()
-	}
-	// Of VPC rules with the same priority, one that denies wins.
-	slices.SortStableFunc(out.Rules, func(a, b evidence.FirewallRule) int {
-		return cmp.Or(cmp.Compare(a.Level, b.Level), cmp.Compare(a.Priority, b.Priority), cmp.Compare(denies(b), denies(a)))
-	})
+	out.Rules = convert.EffectiveRules(n.name, policies, vpc, policiesFirst)
 	return out, nil
-}
-
-// The ranks of the types of policies.
-const (
-	rankHierarchy = iota
-	rankSystem
-	rankNetwork
-)
-
-func rank(kind string) int {
-	switch kind {
-	case "HIERARCHY":
-		return rankHierarchy
-	case "SYSTEM", "SYSTEM_GLOBAL", "SYSTEM_REGIONAL":
-		return rankSystem
-	}
-	return rankNetwork
-}
-
-func global(kind string) int {
-	if kind == "NETWORK_REGIONAL" || kind == "SYSTEM_REGIONAL" {
-		return 0
-	}
-	return 1
-}
-
-func denies(r evidence.FirewallRule) int {
-	if r.Action == "deny" {
-		return 1
-	}
-	return 0
-}
-
-// decides says whether a policy has a rule that doesn't just hand over to what comes next, as its default rules do.
-func (p policy) decides() bool {
-	return slices.ContainsFunc(p.rules, func(r *compute.FirewallPolicyRule) bool {
-		return r != nil && !r.Disabled && r.Action != "goto_next"
-	})
-}
-
-// appliesTo says whether a policy's rule is for the network; one that names none is for all.
-func appliesTo(r *compute.FirewallPolicyRule, n networkRef) bool {
-	return len(r.TargetResources) == 0 || n.name == "" || slices.ContainsFunc(r.TargetResources, func(url string) bool {
-		return evidence.LastSegment(url) == n.name
-	})
 }
 
 // policiesFirst says whether the policies of a network are evaluated before its VPC rules.

@@ -14,6 +14,7 @@ import (
 	"syscall"
 
 	"github.com/meshdiag/meshdiag/collect/bundle"
+	"github.com/meshdiag/meshdiag/evidence"
 	"github.com/meshdiag/meshdiag/evidence/envoy"
 )
 
@@ -73,7 +74,11 @@ func (r *recording) admin(ctx context.Context) {
 			break
 		}
 		asked++
-		if err := r.askEnvoy(ctx, client, address, fmt.Sprintf("envoy-%d", a.of.PID)); err != nil {
+		folder := fmt.Sprintf("envoy-%d", a.of.PID)
+		if r.belongs(a.of) == evidence.Unclear {
+			folder = "envoy-port-" + address[strings.LastIndexByte(address, ':')+1:] // another Envoy may answer there
+		}
+		if err := r.askEnvoy(ctx, client, address, folder); err != nil {
 			r.unread(bundle.ItemEnvoyAccess, "Envoy (process %d) at %s: %s", a.of.PID, address, err)
 		}
 	}

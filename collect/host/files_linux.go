@@ -3,6 +3,8 @@ package host
 import (
 	"errors"
 	"io/fs"
+	"os"
+	"os/exec"
 	"syscall"
 )
 
@@ -26,4 +28,16 @@ func readOnly(path string) bool {
 	const rdonly = 1
 	var s syscall.Statfs_t
 	return syscall.Statfs(path, &s) == nil && s.Flags&rdonly != 0
+}
+
+// ownGroup makes a command the first of a process group of its own, and gives what kills all of it.
+func ownGroup(cmd *exec.Cmd) (kill func() error) {
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	return func() error {
+		err := syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
+		if errors.Is(err, syscall.ESRCH) {
+			return os.ErrProcessDone
+		}
+		return err
+	}
 }

@@ -47,6 +47,8 @@ const (
 	maxAdmin = 6 << 20
 	// maxCommand bounds a command's output: 10,000 rules take a megabyte.
 	maxCommand = 4 << 20
+	// maxComplaint bounds what a command may say of its failure.
+	maxComplaint = 4 << 10
 	// maxTotal bounds a bundle, so that a reader takes it whole.
 	maxTotal = bundle.MaxBytes - 4<<20
 	// maxProxies bounds the proxies asked on one host.
@@ -123,6 +125,7 @@ type recording struct {
 	*Recorder
 	processes []process
 	proxies   []process
+	network   uint64         // the network namespace that this runs in; 0 where that isn't known
 	access    []accessPath   // where access logs go
 	addresses []adminAddress // where admin interfaces are
 	pipes     []string       // admin interfaces that are no sockets
@@ -148,6 +151,7 @@ func (r *Recorder) Record(ctx context.Context) (*bundle.Bundle, error) {
 	// In the order of how much they tell: where a bundle grows too large, the last are left out.
 	rec.readProcesses()
 	rec.sockets()
+	rec.interfaces()
 	rec.rules(ctx)
 	rec.bootstraps()
 	rec.admin(ctx)

@@ -5,15 +5,18 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -134,6 +137,7 @@ func put(t testing.TB, name, text string) {
 func metadataServer(t *testing.T) string {
 	values := map[string]string{
 		"project/numeric-project-id": "123", "project/project-id": "mesh-prod", "instance/service-accounts/default/email": "sa@mesh-prod.iam.gserviceaccount.com",
+		"instance/zone": "projects/123/zones/us-central1-b", "instance/name": "frontend-vm", "instance/id": "5524086711907384471", "instance/network-interfaces/0/ip": "10.128.0.5",
 		"instance/service-accounts/default/scopes": "https://www.googleapis.com/auth/logging.write\nhttps://www.googleapis.com/auth/cloud-platform\n",
 	}
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -306,6 +310,22 @@ func TestRoundTrip(t *testing.T) {
 		t.Errorf("%+v", m)
 	}
 	id := get(t, v, evidence.Identities)[0]
+	if id.Zone != "us-central1-b" || id.Instance != "frontend-vm" || id.InstanceID != "5524086711907384471" || id.Address != netip.MustParseAddr("10.128.0.5") {
+		t.Errorf("%+v", id)
+	}
+	if r := get(t, v, evidence.Recordings); len(r) != 1 || r[0].File != "bundle.tar.gz" || r[0].Identity.Instance != "frontend-vm" || !r[0].Taken.Equal(b.Manifest.Taken) || r[0].ClockKnown ||
+		!slices.Contains(r[0].NodeIDs, "projects/123/networks/mesh-vpc/nodes/x") || rules[0].Source.Recording != r[0].File {
+		t.Errorf("%+v", r)
+	}
+	own, err := os.Readlink("/proc/self/ns/net")
+	if err != nil || own != fmt.Sprintf("net:[%d]", processes.Network) || processes.Belongs(processes.List[i]) != evidence.Here {
+		t.Errorf("network %d, that of Envoy %d, mine %s, error %v", processes.Network, processes.List[i].Network, own, err)
+	}
+	if l := get(t, v, evidence.Interfaces); len(l) != 1 || !slices.ContainsFunc(l[0].List, func(i evidence.Interface) bool {
+		return i.Name == "lo" && i.Loopback && i.Up && slices.Contains(i.Addresses, netip.MustParsePrefix("127.0.0.1/8"))
+	}) {
+		t.Errorf("%+v", l)
+	}
 	if id.Number != "123" || id.Project != "mesh-prod" || id.Email != "sa@mesh-prod.iam.gserviceaccount.com" || len(id.Scopes) != 2 {
 		t.Errorf("%+v", id)
 	}
@@ -390,14 +410,88 @@ func TestOtherServiceOnTheAdminPort(t *testing.T) {
 	}
 }
 
-// A command that hangs, or prints without end, is left behind.
+// A command that prints without end is killed once it printed too much, and what it started with it; so is one that hangs,
+// when its time is over.
 func TestBoundedCommands(t *testing.T) {
-	root := t.TempDir()
+	root, fifo := t.TempDir(), filepath.Join(t.TempDir(), "held")
 	put(t, filepath.Join(root, "proc/7/cmdline"), "sleep\x001\x00")
-	b := record(t, host.Config{Root: root, Timeout: 2 * time.Second, CommandPath: commands(t, map[string]string{"iptables-nft-save": "yes", "ip6tables-nft-save": "sleep 1000"})})
+	if err := syscall.Mkfifo(fifo, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	// Every process that the command starts holds the pipe: once its end is seen, all of them are gone.
+	ended := make(chan error, 1)
+	go func() {
+		f, err := os.Open(fifo)
+		if err == nil {
+			_, err = io.Copy(io.Discard, f)
+		}
+		ended <- err
+	}()
+	hold := "exec 9>" + fifo + "; "
+	b := record(t, host.Config{Root: root, Timeout: time.Minute, CommandPath: commands(t, map[string]string{
+		"iptables-nft-save": hold + "sleep 1000 & trap '' PIPE; yes", "ip6tables-nft-save": hold + "sleep 1000 &"})})
 	i := item(t, b, bundle.ItemRules)
-	if i.Status != bundle.Unread || !strings.Contains(i.Reason, "iptables-nft-save: ") {
+	if i.Status != bundle.Unread || !strings.Contains(i.Reason, "iptables-nft-save: prints more than 4 MiB: stopped, and not used") {
 		t.Errorf("%+v", i)
+	}
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+	b = record(t, host.Config{Root: root, Timeout: 2 * time.Second, CommandPath: commands(t, map[string]string{"iptables-nft-save": "sleep 1000", "ip6tables-nft-save": "sleep 1000 & wait"})})
+	if i := item(t, b, bundle.ItemRules); i.Status != bundle.Unread || !strings.Contains(i.Reason, "ip6tables-nft-save: no answer") {
+		t.Errorf("%+v", i)
+	}
+}
+
+// An Envoy in a container isn't taken for the host's, and one whose network only root may see isn't either.
+func TestNetworks(t *testing.T) {
+	const here, container = "net:[4026531840]", "net:[4026532217]"
+	for _, tc := range []struct {
+		name     string
+		networks map[int]string // of Envoys by process; "" where the link can't be read
+		reason   string         // that the rules aren't those of the proxies
+	}{
+		{"the host's", map[int]string{42: here}, ""},
+		{"the host's, and a container's", map[int]string{42: container, 43: here}, ""},
+		{"a container's", map[int]string{42: container}, "Envoy (process 42) has a network of its own"},
+		{"not root", map[int]string{42: ""}, "whether Envoy (process 42) has this network can't be told: needs root"},
+		{"a container with the host's network and processes of its own", map[int]string{42: here}, ""},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			root := t.TempDir()
+			link := func(name, to string) {
+				put(t, filepath.Join(root, filepath.Dir(name), ".keep"), "")
+				if err := os.Symlink(to, filepath.Join(root, name)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			link("proc/self/ns/net", here)
+			link("proc/self/ns/pid", "pid:[4026531836]")
+			put(t, filepath.Join(root, "proc/self/net/tcp"), "  sl\n")
+			for pid, network := range tc.networks {
+				dir := fmt.Sprintf("proc/%d/", pid)
+				put(t, filepath.Join(root, dir+"cmdline"), "/usr/bin/envoy\x00")
+				link(dir+"ns/pid", "pid:[4026532999]")
+				if network != "" {
+					link(dir+"ns/net", network)
+				}
+			}
+			b := record(t, host.Config{Root: root, AdminPorts: []int{port(t, refusing(t))}, CommandPath: commands(t, map[string]string{"iptables-nft-save": cat(saved), "ip6tables-nft-save": "true"})})
+			for _, name := range []string{bundle.ItemRules, bundle.ItemSockets} {
+				i := item(t, b, name)
+				if !strings.Contains(i.Reason, tc.reason) || (tc.reason == "") != (i.Status == bundle.Read) {
+					t.Errorf("%+v", i)
+				}
+			}
+			v, _ := facts(t, b)
+			l := get(t, v, evidence.Processes)[0]
+			for _, p := range l.List {
+				want := map[string]evidence.Belonging{here: evidence.Here, container: evidence.Elsewhere, "": evidence.Unclear}[tc.networks[p.PID]]
+				if got := l.Belongs(p); got != want {
+					t.Errorf("process %d: %d, want %d", p.PID, got, want)
+				}
+			}
+		})
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/netip"
 	"slices"
 	"strings"
 
@@ -41,6 +42,7 @@ func (r *recording) identity(ctx context.Context) ([]bundle.Item, any) {
 	}
 	d.Project, err = r.metadata(ctx, client, "project/project-id")
 	fail("project ID", err)
+	r.machine(ctx, client, &d, fail)
 	d.Email, err = r.metadata(ctx, client, "instance/service-accounts/default/email")
 	if errors.Is(err, errNotThere) {
 		return []bundle.Item{item}, d // a VM without a service account
@@ -56,6 +58,23 @@ func (r *recording) identity(ctx context.Context) ([]bundle.Item, any) {
 	}
 	d.Scopes = slices.Sorted(strings.FieldsSeq(scopes))
 	return []bundle.Item{item}, d
+}
+
+// machine reads which VM this is. What the server doesn't have, as GKE's doesn't in a pod, stays empty.
+func (r *recording) machine(ctx context.Context, client *http.Client, d *bundle.Identity, fail func(string, error)) {
+	read := func(what, key string) string {
+		v, err := r.metadata(ctx, client, key)
+		if !errors.Is(err, errNotThere) {
+			fail(what, err)
+		}
+		return v
+	}
+	d.Zone = evidence.LastSegment(read("zone", "instance/zone")) // "projects/NUMBER/zones/ZONE"
+	d.Instance = read("VM's name", "instance/name")
+	d.InstanceID = read("VM's number", "instance/id")
+	if a, err := netip.ParseAddr(read("VM's address", "instance/network-interfaces/0/ip")); err == nil {
+		d.Address = a
+	}
 }
 
 // metadata reads one value. What doesn't answer with the server's own header isn't it.

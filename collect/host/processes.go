@@ -2,9 +2,7 @@ package host
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -13,6 +11,7 @@ import (
 	"time"
 
 	"github.com/meshdiag/meshdiag/collect/bundle"
+	"github.com/meshdiag/meshdiag/evidence"
 )
 
 const (
@@ -44,6 +43,7 @@ func (r *recording) readProcesses() {
 	}
 	users := r.users()
 	boot := r.bootTime()
+	r.network = r.networkOf("self")
 	reason := ""
 	for _, e := range entries {
 		pid, err := strconv.Atoi(e.Name())
@@ -69,7 +69,7 @@ func (r *recording) readProcesses() {
 	if hidden(r.path("proc/self/mountinfo")) && os.Geteuid() != 0 {
 		reason = join(reason, "other users' processes are hidden (hidepid): needs root")
 	}
-	d := bundle.Processes{Head: bundle.Head{Kind: bundle.KindProcesses, Version: bundle.Version}, Whole: reason == ""}
+	d := bundle.Processes{Head: bundle.Head{Kind: bundle.KindProcesses, Version: bundle.Version}, Whole: reason == "", Network: r.network}
 	for _, p := range r.processes {
 		if isEnvoy(p) {
 			r.proxies = append(r.proxies, p)
@@ -126,6 +126,7 @@ func (r *recording) process(pid int, users map[int]string, boot time.Time) (proc
 	if st, err := readBounded(filepath.Join(dir, "stat"), 64<<10); err == nil && !boot.IsZero() {
 		p.Started = started(st, boot)
 	}
+	p.Network = r.networkOf(strconv.Itoa(pid))
 	own, err1 := os.Readlink(r.path("proc/self/ns/mnt"))
 	its, err2 := os.Readlink(filepath.Join(dir, "ns/mnt"))
 	if err1 == nil && err2 == nil && own != its {
@@ -252,24 +253,47 @@ func isEnvoy(p process) bool {
 	})
 }
 
-// foreign says why what is seen of the network here isn't what a process sees; "" where it is.
+// networkOf gives the network namespace of a process ("self" for this one) by the inode that its link names: "net:[4026531840]"
+// (namespaces(7)). It is 0 where the link can't be read, which for other users' processes takes root.
+func (r *recording) networkOf(pid string) uint64 {
+	link, err := os.Readlink(r.path("proc", pid, "ns/net"))
+	if err != nil {
+		return 0
+	}
+	inode, ok := strings.CutPrefix(strings.TrimSuffix(link, "]"), "net:[")
+	n, err := strconv.ParseUint(inode, 10, 64)
+	if !ok || err != nil {
+		return 0
+	}
+	return n
+}
+
+// belongs says whether a process has the network that is recorded.
+func (r *recording) belongs(p process) evidence.Belonging {
+	return evidence.ProcessList{Network: r.network}.Belongs(evidence.Process{Network: p.Network})
+}
+
+// foreign says why what is seen of the network here isn't what a process sees; "" where it is, or may be.
 func (r *recording) foreign(p process) string {
-	own, err1 := os.Readlink(r.path("proc/self/ns/net"))
-	its, err2 := os.Readlink(r.path("proc", strconv.Itoa(p.PID), "ns/net"))
-	switch {
-	case errors.Is(err2, fs.ErrPermission):
-		return ""
-	case err1 != nil || err2 != nil || own == its:
+	if r.belongs(p) != evidence.Elsewhere {
 		return ""
 	}
 	return fmt.Sprintf("Envoy (process %d) has a network of its own: record there too (nsenter -t %d -n meshdiag collect …)", p.PID, p.PID)
 }
 
-// foreignProxies tells of the proxies that have a network of their own.
+// foreignProxies says why what is seen of the network here may not be what the host's proxies see: "" where one of them has
+// this network, since those in containers are none of the host's then, and where there is none.
 func (r *recording) foreignProxies() string {
 	out := ""
 	for _, p := range r.proxies {
-		out = join(out, r.foreign(p))
+		switch r.belongs(p) {
+		case evidence.Here:
+			return ""
+		case evidence.Elsewhere:
+			out = join(out, r.foreign(p))
+		case evidence.Unclear:
+			out = join(out, fmt.Sprintf("whether Envoy (process %d) has this network can't be told: needs root", p.PID))
+		}
 	}
 	return out
 }

@@ -65,11 +65,7 @@ func (r *recording) rules(ctx context.Context) {
 		r.unread(bundle.ItemRules, "%s", reason)
 		return
 	}
-	if len(r.proxies) > 0 {
-		if own := r.foreignProxies(); own != "" {
-			reason = join(reason, own)
-		}
-	}
+	reason = join(reason, r.foreignProxies())
 	r.item(bundle.Item{Name: bundle.ItemRules, Status: status(reason), Reason: reason, Complete: complete}, files...)
 }
 
@@ -122,26 +118,32 @@ func (r *recording) command(name string) string {
 	return ""
 }
 
-// output runs a command without input, and gives what it prints. The error is one line.
+// output runs a command without input, and gives what it prints. One that prints too much is killed at once, with whatever
+// it started: what came till then would tell of some rules and not of others. The error is one line.
 func (r *recording) output(ctx context.Context, path string, args ...string) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, itemTimeout)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, path, args...) // #nosec G204 -- one of a few names, from folders that the operator chose
 	cmd.Env = []string{"PATH=" + strings.Join(r.cfg.CommandPath, string(os.PathListSeparator)), "LC_ALL=C"}
 	cmd.WaitDelay = time.Second // a child that keeps the output open mustn't hold us
-	stdout, stderr := &bounded{most: maxCommand}, &bounded{most: 4 << 10}
+	killGroup := ownGroup(cmd)
+	cmd.Cancel = killGroup
+	stdout, stderr := &bounded{most: maxCommand, full: cancel}, &bounded{most: maxComplaint}
 	cmd.Stdout, cmd.Stderr = stdout, stderr
 	err := cmd.Run()
+	if errors.Is(err, exec.ErrWaitDelay) {
+		_ = killGroup() // the command ended, and a child of its didn't
+	}
 	said := oneLine(stderr.String())
 	switch {
+	case stdout.over:
+		return nil, fmt.Errorf("prints more than %d MiB: stopped, and not used", maxCommand>>20)
 	case ctx.Err() != nil:
 		return nil, fmt.Errorf("no answer within %s", itemTimeout)
 	case err != nil && os.Geteuid() != 0:
 		return nil, fmt.Errorf("needs root (%s)", joinOr(said, err.Error()))
 	case err != nil:
 		return nil, errors.New(joinOr(said, err.Error()))
-	case stdout.over:
-		return nil, fmt.Errorf("prints more than %d MiB", maxCommand>>20)
 	}
 	return stdout.Bytes(), nil
 }
@@ -158,11 +160,15 @@ type bounded struct {
 	bytes.Buffer
 	most int
 	over bool
+	full func() // called when more was written; may be nil
 }
 
 func (b *bounded) Write(p []byte) (int, error) {
 	if room := b.most - b.Len(); len(p) > room {
 		b.over = true
+		if b.full != nil {
+			b.full()
+		}
 		b.Buffer.Write(p[:max(room, 0)])
 		return len(p), nil
 	}

@@ -8,6 +8,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"unicode/utf16"
@@ -48,16 +49,44 @@ func (p *pieces) Read(b []byte) (int, error) {
 	return n, nil
 }
 
+// shown are lines that a watch was shown.
+type shown struct {
+	number int // from 1
+	text   string
+}
+
+// watching gives a watch that keeps what it is shown.
+func watching(into *[]shown) Watch {
+	return func() (func([]byte, int), func(int)) {
+		var part []shown
+		return func(text []byte, n int) { part = append(part, shown{n, string(text)}) }, func(before int) {
+			for _, s := range part {
+				*into = append(*into, shown{before + s.number + 1, s.text})
+			}
+		}
+	}
+}
+
+// equivalenceWatched share lines, and texts, with the signatures.
+var equivalenceWatched = []string{"warming listener", "aaaaaaaab", "gRPC config stream closed: 13", `\"warming`, "10:11:12.345] "}
+
 // compareScans holds every way to scan a text to the naive one.
 func compareScans(t *testing.T, text []byte, block, tail, workers int) {
 	t.Helper()
-	whole, err := New(equivalenceSignatures)
+	compareScansOf(t, equivalenceSignatures, equivalenceWatched, text, block, tail, workers)
+}
+
+func compareScansOf(t *testing.T, signatures []diagnose.Signature, watched []string, text []byte, block, tail, workers int) {
+	t.Helper()
+	whole, err := New(signatures, watched...)
 	if err != nil {
 		t.Fatal(err)
 	}
+	var seen []shown
+	whole = whole.Watched(watching(&seen))
 	cut := *whole
 	cut.sizes = tiny(max(1, block), max(0, tail), max(1, workers))
-	want, wantStats := naiveScan(whole, text, "f")
+	want, wantStats, wantShown := naiveScan(whole, text, "f")
 	for name, scan := range map[string]func() ([]evidence.LogMessage, Stats, error){
 		"whole": func() ([]evidence.LogMessage, Stats, error) {
 			return whole.Scan(bytes.NewReader(text), "f", evidence.Source{})
@@ -72,9 +101,13 @@ func compareScans(t *testing.T, text []byte, block, tail, workers int) {
 			return cut.ScanFile(t.Context(), bytes.NewReader(text), int64(len(text)), "f", evidence.Source{})
 		},
 	} {
+		seen = nil
 		got, stats, err := scan()
 		if err != nil {
 			t.Fatalf("%s: %v", name, err)
+		}
+		if !slices.Equal(seen, wantShown) {
+			t.Fatalf("%s, blocks of %d, tail %d: the watch was shown\n%+v, want\n%+v\nin %.2000q", name, block, tail, seen, wantShown, text)
 		}
 		if stats != wantStats {
 			t.Errorf("%s, blocks of %d, tail %d: %+v, want %+v", name, block, tail, stats, wantStats)

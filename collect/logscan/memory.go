@@ -42,10 +42,11 @@ func (m *memory) full() bool { return m.size > maxMemory }
 
 // remembered is a line.
 type remembered struct {
-	text  []byte // its times masked
-	hits  []hit
-	when  moment
-	words []pattern8 // of the text's start, up to the last digit of a time
+	text    []byte // its times masked
+	hits    []hit
+	watched bool // it is to be shown to the watch
+	when    moment
+	words   []pattern8 // of the text's start, up to the last digit of a time
 }
 
 // pattern8 is eight bytes of a line, with digits left open: those where digits has 0xf, and want '0'.
@@ -108,7 +109,8 @@ func (m *memory) place(r *remembered, line []byte) {
 	m.slots[m.hash(line)] = r
 }
 
-// hash gives the slot of a line.
+// hash gives the slot of a line of at least a word. Behind the shape it takes some words of the line, not all: lines that are
+// the same there share a slot, and the last of them has it.
 func (m *memory) hash(line []byte) uint64 {
 	var h uint64
 	at := 0
@@ -119,7 +121,12 @@ func (m *memory) hash(line []byte) uint64 {
 		h = (h ^ binary.LittleEndian.Uint64(line[at:])&^p.digits) * hashMul64
 		at += wordLen
 	}
-	return (h>>32 ^ maphash.Bytes(m.seed, line[at:])) % slotCount
+	last := len(line) - wordLen
+	for _, i := range [...]int{min(at, last), (at + last) / 2, last} {
+		h = (h ^ binary.LittleEndian.Uint64(line[min(i, last):])) * hashMul64
+		h ^= h >> 32
+	}
+	return (h + uint64(len(line))) % slotCount
 }
 
 // mask gives a line with its times masked, until the next call, and says whether it has any.
@@ -129,8 +136,8 @@ func (m *memory) mask(line []byte) ([]byte, bool) {
 }
 
 // keep remembers a line.
-func (m *memory) keep(line, masked []byte, timed bool, hits []hit) {
-	r := &remembered{text: bytes.Clone(masked), hits: append([]hit(nil), hits...), when: findTime(line[:min(len(line), timeReach)], line)}
+func (m *memory) keep(line, masked []byte, timed, watched bool, hits []hit) {
+	r := &remembered{text: bytes.Clone(masked), hits: append([]hit(nil), hits...), watched: watched, when: findTime(line[:min(len(line), timeReach)], line)}
 	if timed {
 		nines := bytes.Clone(line)
 		mask(nines, '9')

@@ -18,7 +18,7 @@ import (
 )
 
 // naiveScan is a scan as anyone would write it: the whole text at once, every line, every anchor, every pattern.
-func naiveScan(s *Scanner, raw []byte, file string) ([]evidence.LogMessage, Stats) {
+func naiveScan(s *Scanner, raw []byte, file string) ([]evidence.LogMessage, Stats, []shown) {
 	text, err := io.ReadAll(transform.NewReader(bytes.NewReader(raw), unicode.BOMOverride(transform.Nop)))
 	if err != nil {
 		panic(err)
@@ -27,12 +27,16 @@ func naiveScan(s *Scanner, raw []byte, file string) ([]evidence.LogMessage, Stat
 	stats := Stats{Bytes: int64(len(text))}
 	groups := map[string]*evidence.LogMessage{}
 	kept := map[int]int{}
+	var lines []shown
 	for _, line := range bytes.SplitAfter(text, []byte("\n")) {
 		if len(line) == 0 {
 			continue
 		}
 		stats.Lines++
 		line = bytes.TrimSuffix(bytes.TrimSuffix(line, []byte("\n")), []byte("\r"))
+		if len(line) <= maxWatched && slices.ContainsFunc(s.watched, func(a []byte) bool { return bytes.Contains(line, a) }) {
+			lines = append(lines, shown{stats.Lines, string(line)})
+		}
 		head := line[:min(len(line), timeReach)]
 		matched := false
 		said := map[string]bool{}
@@ -110,7 +114,7 @@ func naiveScan(s *Scanner, raw []byte, file string) ([]evidence.LogMessage, Stat
 	slices.SortFunc(out, func(a, b evidence.LogMessage) int {
 		return cmp.Or(cmp.Compare(a.Line, b.Line), cmp.Compare(a.Signature+"\x00"+key(a.Fields), b.Signature+"\x00"+key(b.Fields)))
 	})
-	return out, stats
+	return out, stats, lines
 }
 
 // naiveStrip drops control sequences, a byte at a time.

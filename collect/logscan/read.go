@@ -31,7 +31,7 @@ func (r *run) stream(in io.Reader) ([]evidence.LogMessage, Stats, error) {
 	n, err := io.ReadFull(src, buf)
 	if isEnd(err) {
 		// All of it: most texts are a few lines.
-		w := newWorker(r.scanner, r.matcher)
+		w := newWorker(r.scanner, r.matchers)
 		w.block(buf[:n])
 		r.deliver(0, w.res)
 		return r.outcome()
@@ -48,7 +48,7 @@ func (r *run) stream(in io.Reader) ([]evidence.LogMessage, Stats, error) {
 	for range size.workers {
 		wg.Go(func() {
 			r.guard(func() {
-				w := newWorker(r.scanner, r.matcher)
+				w := newWorker(r.scanner, r.matchers)
 				for t := range tasks {
 					res := w.begin()
 					w.block(t.block)
@@ -72,7 +72,7 @@ func (r *run) stream(in io.Reader) ([]evidence.LogMessage, Stats, error) {
 // cut reads blocks, of which buf[:n] is the first, and hands their whole lines out. Lines that don't fit in a block it looks
 // at itself. err is what ended the reading of buf.
 func (r *run) cut(src *source, buf []byte, n int, err error, tasks chan<- task, pool <-chan []byte) {
-	own := newWorker(r.scanner, r.matcher)
+	own := newWorker(r.scanner, r.matchers)
 	for number := 0; ; number++ {
 		whole := bytes.LastIndexByte(buf[:n], '\n') + 1
 		switch {
@@ -130,7 +130,7 @@ func (r *run) file(ctx context.Context, f io.ReaderAt, length int64) ([]evidence
 	for range min(int64(size.workers), blocks) {
 		wg.Go(func() {
 			r.guard(func() {
-				w := newWorker(r.scanner, r.matcher)
+				w := newWorker(r.scanner, r.matchers)
 				buf := make([]byte, 1+size.block+size.tail)
 				for {
 					i := taken.Add(1) - 1
@@ -270,6 +270,9 @@ func (w *worker) long(in io.Reader) (rest []byte, err error) {
 	if bytes.HasSuffix(text, []byte{'\r'}) {
 		text = text[:len(text)-1]
 		head = head[:min(len(head), base+len(text))]
+	}
+	if base == 0 && w.watches(text) {
+		w.show(text, w.res.lines)
 	}
 	for done < base+len(text) {
 		look()

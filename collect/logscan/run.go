@@ -17,15 +17,17 @@ type result struct {
 	matched int
 	dropped int
 	records []record
+	watched func(text []byte, number int) // the watch's, of these lines; nil where it was shown none
+	done    func(before int)
 	err     error // reading ended here
 }
 
 // run is one scan under way. Its workers hand in results in any order; they are added up in that of the text.
 type run struct {
 	scanner *Scanner
-	matcher *matcher
-	name    string // of the file
-	src     evidence.Source
+	matchers
+	name string // of the file
+	src  evidence.Source
 
 	mu      sync.Mutex
 	turn    *sync.Cond      // next has grown, or the run has stopped
@@ -41,7 +43,7 @@ type run struct {
 }
 
 func newRun(s *Scanner, name string, src evidence.Source) *run {
-	r := &run{scanner: s, matcher: s.matcher, name: name, src: src, waiting: map[int]*result{}, groups: map[string]*evidence.LogMessage{}, kept: make([]int, len(s.signatures))}
+	r := &run{scanner: s, matchers: s.matchersFor(nil), name: name, src: src, waiting: map[int]*result{}, groups: map[string]*evidence.LogMessage{}, kept: make([]int, len(s.signatures))}
 	r.turn = sync.NewCond(&r.mu)
 	return r
 }
@@ -49,7 +51,7 @@ func newRun(s *Scanner, name string, src evidence.Source) *run {
 // learn fits the matcher to the text's start. A text that is all there is isn't worth it.
 func (r *run) learn(sample []byte) {
 	if most := r.scanner.sizes.sample; len(sample) >= most {
-		r.matcher = newMatcher(r.scanner.anchors, sample[:most])
+		r.matchers = r.scanner.matchersFor(sample[:most])
 	}
 }
 
@@ -94,6 +96,9 @@ func (r *run) guard(work func()) {
 func (r *run) add(res *result) {
 	for i := range res.records {
 		r.count(&res.records[i])
+	}
+	if res.done != nil {
+		res.done(r.stats.Lines)
 	}
 	r.stats.Bytes += res.bytes
 	r.stats.Lines += res.lines

@@ -36,6 +36,9 @@ const (
 	maxText = 2000
 	// maxField bounds one field's value: resource names and reasons are shorter by far.
 	maxField = 1000
+	// maxWatched bounds a line that a [Watch] is shown: Envoy takes request headers of 60 KiB, of which an access log names a
+	// few.
+	maxWatched = 64 << 10
 	// maxWorkers bounds the goroutines that look at blocks: beyond, memory is the limit, not the processor.
 	maxWorkers = 8
 )
@@ -45,21 +48,65 @@ type sizes struct {
 	block   int // what is looked at at a time: little enough for the second level cache, enough to make the calls negligible
 	tail    int // what is read of a file beyond a block, for its last line: longer ones are read on their own
 	sample  int // what is looked at to learn which grams are rare: a few hundred lines
-	ahead   int // blocks that may be looked at before an earlier one is done
+	ahead   int // blocks that may be looked at before an earlier one is done: what was found in them is kept meanwhile
 	workers int
 }
 
 func defaultSizes() sizes {
-	return sizes{block: 256 << 10, tail: 8 << 10, sample: 64 << 10, ahead: 256, workers: min(runtime.GOMAXPROCS(0), maxWorkers)}
+	return sizes{block: 256 << 10, tail: 8 << 10, sample: 64 << 10, ahead: 32, workers: min(runtime.GOMAXPROCS(0), maxWorkers)}
 }
 
 // Scanner looks for the messages of its signatures. It may be used by several goroutines.
 type Scanner struct {
 	signatures []signature
 	anchors    [][]byte
-	owner      []int // the signature of each anchor
-	matcher    *matcher
+	owner      []int    // the signature of each anchor
+	watched    [][]byte // anchors of lines that a watch is shown
+	found      matchers // of a text that nothing is known of
+	watching   *matcher // for the watched anchors alone
+	watch      Watch
 	sizes      sizes
+}
+
+// matchers are for a whole text, and for the lines in it that hold an anchor.
+type matchers struct {
+	any *matcher // a signature's or a watched one
+	own *matcher // a signature's
+}
+
+// matchersFor gives those that fit a text like the sample; nil is a text that nothing is known of.
+func (s *Scanner) matchersFor(sample []byte) matchers {
+	found := s.found
+	if sample != nil {
+		found = s.newMatchers(gramCounts(sample))
+	}
+	if s.watch == nil {
+		found.any = found.own
+	}
+	return found
+}
+
+func (s *Scanner) newMatchers(seen []uint32) matchers {
+	own := newMatcher(s.anchors, seen)
+	if len(s.watched) == 0 {
+		return matchers{own, own}
+	}
+	return matchers{newMatcher(slices.Concat(s.anchors, s.watched), seen), own}
+}
+
+// Watch looks at the lines that hold a watched anchor, beside the scan for messages. It is called for each block of the text
+// that has such lines, by several goroutines at once. line is given each of them, without its line feed, and its number in
+// the block, from 0. done is called afterwards, in the order of the text and never at the same time as another, with the
+// number of lines before the block. What done isn't called for was not reached.
+//
+// A line of more than 64 KiB isn't shown.
+type Watch func() (line func(text []byte, number int), done func(before int))
+
+// Watched gives a scanner like s that shows w the lines with a watched anchor.
+func (s *Scanner) Watched(w Watch) *Scanner {
+	out := *s
+	out.watch = w
+	return &out
 }
 
 type signature struct {
@@ -81,7 +128,9 @@ type Stats struct {
 //
 // A pattern can't tell times of day apart that stand near a line's start: lines that differ there alone are taken for the
 // same message. It may capture them.
-func New(sigs []diagnose.Signature) (*Scanner, error) {
+//
+// watched are anchors of lines that are of interest besides: see [Scanner.Watched].
+func New(sigs []diagnose.Signature, watched ...string) (*Scanner, error) {
 	s := &Scanner{sizes: defaultSizes()}
 	seen := map[string]diagnose.Signature{}
 	for _, sig := range sigs {
@@ -96,7 +145,16 @@ func New(sigs []diagnose.Signature) (*Scanner, error) {
 			return nil, fmt.Errorf("signature %q: %w", sig.ID, err)
 		}
 	}
-	s.matcher = newMatcher(s.anchors, nil)
+	for _, a := range watched {
+		if err := checkAnchor(a); err != nil {
+			return nil, fmt.Errorf("watched: %w", err)
+		}
+		for _, sp := range spellings(a) {
+			s.watched = append(s.watched, []byte(sp))
+		}
+	}
+	s.watching = newMatcher(s.watched, nil)
+	s.found = s.newMatchers(nil)
 	return s, nil
 }
 
@@ -114,13 +172,8 @@ func (s *Scanner) add(sig diagnose.Signature) error {
 		return fmt.Errorf("pattern: %w", err)
 	}
 	for _, a := range sig.Anchors {
-		switch {
-		case len(a) < MinAnchor:
-			return fmt.Errorf("anchor %q has %d bytes, needs at least %d", a, len(a), MinAnchor)
-		case len(a) > maxAnchor:
-			return fmt.Errorf("anchor %.40q… has %d bytes, may have %d", a, len(a), maxAnchor)
-		case strings.ContainsAny(a, "\n\r"):
-			return fmt.Errorf("anchor %q holds a line break", a)
+		if err := checkAnchor(a); err != nil {
+			return err
 		}
 		for _, sp := range spellings(a) {
 			s.anchors = append(s.anchors, []byte(sp))
@@ -128,6 +181,18 @@ func (s *Scanner) add(sig diagnose.Signature) error {
 		}
 	}
 	s.signatures = append(s.signatures, signature{id: sig.ID, pattern: re, names: re.SubexpNames()})
+	return nil
+}
+
+func checkAnchor(a string) error {
+	switch {
+	case len(a) < MinAnchor:
+		return fmt.Errorf("anchor %q has %d bytes, needs at least %d", a, len(a), MinAnchor)
+	case len(a) > maxAnchor:
+		return fmt.Errorf("anchor %.40q… has %d bytes, may have %d", a, len(a), maxAnchor)
+	case strings.ContainsAny(a, "\n\r"):
+		return fmt.Errorf("anchor %q holds a line break", a)
+	}
 	return nil
 }
 

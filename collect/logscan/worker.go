@@ -45,9 +45,9 @@ type hit struct {
 // worker looks at lines. It is used by one goroutine.
 type worker struct {
 	*Scanner
-	matcher *matcher
-	res     *result
-	turn    int
+	matchers
+	res  *result
+	turn int
 
 	kinds map[string]*kind
 	memory
@@ -57,8 +57,8 @@ type worker struct {
 	tried []int // by signature, the windows of the line that it was tried on
 }
 
-func newWorker(s *Scanner, m *matcher) *worker {
-	w := &worker{Scanner: s, matcher: m, kinds: map[string]*kind{}, memory: newMemory(),
+func newWorker(s *Scanner, m matchers) *worker {
+	w := &worker{Scanner: s, matchers: m, kinds: map[string]*kind{}, memory: newMemory(),
 		first: make([]int, len(s.signatures)), tried: make([]int, len(s.signatures))}
 	w.begin()
 	return w
@@ -89,6 +89,9 @@ func (w *worker) block(b []byte) {
 			if i := bytes.IndexByte(b[from:], '\n'); i >= 0 {
 				line := bytes.TrimSuffix(b[from:from+i], []byte{'\r'})
 				if known := w.memory.atOnce(line); known != nil {
+					if known.watched {
+						w.show(line, n)
+					}
 					w.repeat(known, line, n)
 					from += i + 1
 					n++
@@ -96,7 +99,7 @@ func (w *worker) block(b []byte) {
 				}
 			}
 		}
-		pos := w.matcher.next(b, from)
+		pos := w.any.next(b, from)
 		if pos < 0 {
 			break
 		}
@@ -137,8 +140,28 @@ func lastLine(b []byte) int {
 	return bytes.LastIndexByte(b[:end], '\n') + 1
 }
 
+// watches says whether a line is to be shown to the watch.
+func (w *worker) watches(line []byte) bool {
+	return w.watch != nil && len(line) <= maxWatched && w.watching.next(line, 0) >= 0
+}
+
+// show shows a line to the watch; n is its number.
+func (w *worker) show(line []byte, n int) {
+	if w.res.watched == nil {
+		w.res.watched, w.res.done = w.watch()
+	}
+	w.res.watched(line, n)
+}
+
 // line looks at a line that is there as a whole, and holds an anchor; n is its number.
 func (w *worker) line(line []byte, n int) {
+	watched := w.watches(line)
+	if watched {
+		w.show(line, n)
+		if w.own.next(line, 0) < 0 {
+			return // such lines are rarely repeated: they aren't worth remembering
+		}
+	}
 	known := w.memory.find(line)
 	if known != nil {
 		w.repeat(known, line, n)
@@ -155,7 +178,7 @@ func (w *worker) line(line []byte, n int) {
 			w.window(line, nil, 0, head, n)
 		}
 		if !slices.ContainsFunc(w.hits, func(h hit) bool { return h.timed }) {
-			w.memory.keep(line, masked, timed, w.hits)
+			w.memory.keep(line, masked, timed, watched, w.hits)
 		}
 	} else {
 		for from := 0; from < len(line); from += hop {
@@ -184,14 +207,14 @@ func (w *worker) repeat(known *remembered, line []byte, n int) {
 // same without the times that it carries (nil where it carries none), head the line's start and n its number.
 func (w *worker) window(text, masked []byte, from int, head []byte, n int) {
 	stop := min(from+hop, len(text))
-	span := text[from:min(stop+w.matcher.longest-1, len(text))]
-	if w.matcher.next(span, 0) < 0 {
+	span := text[from:min(stop+w.own.longest-1, len(text))]
+	if w.own.next(span, 0) < 0 {
 		return
 	}
 	for i := range w.first {
 		w.first[i] = -1
 	}
-	w.matcher.all(span, func(pos, anchor int) {
+	w.own.all(span, func(pos, anchor int) {
 		if pos += from; pos >= stop {
 			return
 		}

@@ -125,7 +125,7 @@ func kept(name string) bool {
 		}
 	}
 	for _, s := range []string{".update_success", ".update_rejected", ".update_failure", ".update_attempt", ".init_fetch_timeout", ".membership_total",
-		".membership_healthy", ".no_filter_chain_match", ".upstream_cx_connect_fail", ".upstream_cx_none_healthy", ".ssl.connection_error", ".no_route"} {
+		".membership_healthy", ".no_filter_chain_match", ".upstream_cx_connect_fail", ".upstream_cx_connect_timeout", ".upstream_cx_none_healthy", ".ssl.connection_error", ".no_route"} {
 		if strings.HasSuffix(name, s) {
 			return true
 		}

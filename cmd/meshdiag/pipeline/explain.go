@@ -37,7 +37,7 @@ var ErrEmpty = errors.New("is empty")
 //
 // Errors: [ErrEmpty], what reading gave, and ctx's own, where it ended first.
 func Explain(ctx context.Context, name string, r io.Reader) (*diagnose.Report, error) {
-	scanner, err := logscan.New(checks.Signatures())
+	scanner, err := logscan.New(checks.Signatures(), accesslog.Anchors()...)
 	if err != nil {
 		return nil, fmt.Errorf("log signatures: %w", err)
 	}
@@ -50,7 +50,7 @@ func Explain(ctx context.Context, name string, r io.Reader) (*diagnose.Report, e
 		return nil, fmt.Errorf("%s %w", name, ErrEmpty)
 	}
 	messages, stats, requests := found.messages, found.stats, found.requests.List()
-	entry := evidence.ArtifactFile{Name: name, Kind: "log", Note: summary(stats) + found.requests.note(), Used: true}
+	entry := evidence.ArtifactFile{Name: name, Kind: "log", Note: summary(stats) + requestNote(found.requests), Used: true}
 	engine, err := diagnose.New(diagnose.Config{Checks: checks.All(), Collectors: []diagnose.Collector{{
 		Name:     "log",
 		Provides: []evidence.Name{evidence.Artifacts.Name(), evidence.LogMessages.Name(), evidence.AccessLogs.Name()},
@@ -85,7 +85,7 @@ func Explain(ctx context.Context, name string, r io.Reader) (*diagnose.Report, e
 type scanned struct {
 	messages []evidence.LogMessage
 	stats    logscan.Stats
-	requests *requests
+	requests *accesslog.Groups
 }
 
 // scanLog scans a file in place where it can, else as it comes. It returns when ctx ends, even where a read hangs.
@@ -116,7 +116,8 @@ func scanLog(ctx context.Context, s *logscan.Scanner, name string, r io.Reader, 
 }
 
 func scanNow(ctx context.Context, s *logscan.Scanner, name string, r io.Reader, src evidence.Source) (scanned, error) {
-	out := scanned{requests: &requests{Groups: accesslog.New(name, src)}}
+	out := scanned{requests: accesslog.New(name, src)}
+	s = s.Watched(out.requests.Block)
 	if f, ok := r.(*os.File); ok {
 		st, err := f.Stat()
 		if err != nil {
@@ -127,11 +128,7 @@ func scanNow(ctx context.Context, s *logscan.Scanner, name string, r io.Reader, 
 			return scanned{}, fmt.Errorf("%s is a folder; a file was expected", name)
 		case st.Mode().IsRegular() && err == nil && st.Size() > at && !isGzip(f, at):
 			size := st.Size() - at
-			wait := countRequests(ctx, io.NewSectionReader(f, at, size), out.requests)
 			out.messages, out.stats, err = s.ScanFile(ctx, io.NewSectionReader(f, at, size), size, name, src)
-			if failed := wait(); err == nil && failed != nil {
-				err = fmt.Errorf("reading %s: %w", name, failed)
-			}
 			return out, err
 		case st.Mode()&os.ModeNamedPipe != 0:
 			widen(f)
@@ -141,7 +138,7 @@ func scanNow(ctx context.Context, s *logscan.Scanner, name string, r io.Reader, 
 	if err != nil {
 		return scanned{}, fmt.Errorf("reading %s: %w", name, err)
 	}
-	out.messages, out.stats, err = s.Scan(io.TeeReader(inUTF8(in), out.requests), name, src)
+	out.messages, out.stats, err = s.Scan(in, name, src)
 	return out, err
 }
 
@@ -209,6 +206,18 @@ func summary(s logscan.Stats) string {
 	}
 	if s.Dropped > 0 {
 		out += fmt.Sprintf("; %s of further messages left out", plural(s.Dropped, "1 occurrence", "%d occurrences"))
+	}
+	return out
+}
+
+// requestNote says how many requests a text tells of; "" where it tells of none.
+func requestNote(g *accesslog.Groups) string {
+	if g.Entries() == 0 {
+		return ""
+	}
+	out := "; " + plural(g.Entries(), "1 request", "%d requests") + " of an access log"
+	if n := g.Dropped(); n > 0 {
+		out += fmt.Sprintf(", %d of them left out", n)
 	}
 	return out
 }
