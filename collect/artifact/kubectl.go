@@ -227,7 +227,7 @@ func (m *kubeFile) table(t *table, rows []string, first int) bool {
 	n := 0
 	for i, line := range rows {
 		if m.rows >= maxRows {
-			m.problem("", "", fmt.Errorf("more than %d rows in one file", maxRows))
+			m.problem("", anyKind, fmt.Errorf("more than %d rows in one file", maxRows))
 			break
 		}
 		at := fmt.Sprintf("%s, line %d", m.in.name, first+i)
@@ -247,10 +247,7 @@ func (m *kubeFile) table(t *table, rows []string, first int) bool {
 			n++
 			m.rows++
 		case t.kind == tableEvents && n > 0 && len(m.objects.Events) > 0:
-			e := &m.objects.Events[len(m.objects.Events)-1]
-			if len(e.Message) < maxReferred*32 {
-				e.Message += "\n" + strings.TrimSpace(line)
-			}
+			goOn(&m.objects.Events[len(m.objects.Events)-1].Message, strings.TrimSpace(line))
 		default:
 			m.badRows++
 		}
