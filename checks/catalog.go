@@ -8,6 +8,7 @@ import (
 	"github.com/meshdiag/meshdiag/checks/backend"
 	"github.com/meshdiag/meshdiag/checks/config"
 	"github.com/meshdiag/meshdiag/checks/controlplane"
+	"github.com/meshdiag/meshdiag/checks/injection"
 	"github.com/meshdiag/meshdiag/checks/proxyless"
 	"github.com/meshdiag/meshdiag/checks/request"
 	"github.com/meshdiag/meshdiag/checks/traffic"
@@ -55,6 +56,20 @@ func All() []diagnose.Check {
 		controlplane.TLSFailure,
 		controlplane.TrafficLoopsToProxy,
 		controlplane.XDSv2,
+		injection.AnnotationHasNoEffect,
+		injection.ConflictingLabels,
+		injection.Disabled,
+		injection.HostNetwork,
+		injection.ImageAuto,
+		injection.InjectorFailed,
+		injection.LabelTypo,
+		injection.ManagedControlPlane,
+		injection.MultipleWebhooks,
+		injection.NotSelected,
+		injection.PodPredatesInjection,
+		injection.RevisionNotInstalled,
+		injection.SidecarMissing,
+		injection.WebhookMissing,
 		proxyless.AuthorityUnknown,
 		proxyless.BootstrapInvalid,
 		proxyless.BootstrapMissing,

@@ -45,7 +45,7 @@ func disabledPods(req diagnose.Request, v *evidence.View) ([]diagnose.Cause, err
 		}
 		out = append(out, c)
 	}
-	return out, s.ifNone(out, false)
+	return out, s.ifNone(out, true)
 }
 
 // switchOn advises the label "true", where an injector selects the pod with it; where none does, the namespace's label has to

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/meshdiag/meshdiag/checks/checkstest"
 	"github.com/meshdiag/meshdiag/diagnose"
 	"github.com/meshdiag/meshdiag/evidence"
 	"github.com/meshdiag/meshdiag/evidence/kube"
@@ -332,4 +333,34 @@ func found(r *diagnose.Report) []string {
 		out = append(out, s)
 	}
 	return out
+}
+
+// unseen are the cases in which what a check rests on isn't known.
+func unseen() []checkstest.Case {
+	rest := all(hooks(injector("default")), spaces(shop()))
+	return []checkstest.Case{
+		{Name: "pods denied", Request: ofPod, Put: all(rest, deny(evidence.Pods.Name())), Outcome: diagnose.OutcomeInconclusive, Reason: "list pods"},
+		{Name: "pods late", Request: ofPod, Put: all(rest, late(evidence.Pods.Name())), Outcome: diagnose.OutcomeInconclusive},
+		{Name: "not asked", Request: diagnose.Request{Target: diagnose.Target{Project: "mesh-prod-4f2a", Network: "mesh-vpc"}}, Outcome: diagnose.OutcomeSkipped},
+		{Name: "no such namespace", Request: ofNamespace, Put: all(hooks(injector("default")), spaces(namespace("other")), pods()), Outcome: diagnose.OutcomeInconclusive, Reason: `no namespace "shop"`},
+		{Name: "no such pod", Request: ofPod, Put: all(rest, pods(pod(named("other")))), Outcome: diagnose.OutcomeInconclusive, Reason: "pod/checkout-6d5f-x2x9k isn't in namespace shop"},
+	}
+}
+
+// unseenWebhooks are those of a check that rests on webhooks and the labels of namespaces too.
+func unseenWebhooks() []checkstest.Case {
+	return append(unseen(),
+		checkstest.Case{Name: "webhooks denied", Request: ofPod, Put: all(spaces(shop()), pods(pod()), deny(evidence.MutatingWebhooks.Name())), Outcome: diagnose.OutcomeInconclusive, Reason: "mutating-webhooks"},
+		checkstest.Case{Name: "webhooks denied, and some in a file", Request: ofPod, Put: all(spaces(shop()), pods(pod()), deny(evidence.MutatingWebhooks.Name()), file(evidence.MutatingWebhooks, injector("default"))), Outcome: diagnose.OutcomeInconclusive, Reason: "mutating-webhooks"},
+		checkstest.Case{Name: "namespaces denied", Request: ofPod, Put: all(hooks(injector("default")), pods(pod()), deny(evidence.Namespaces.Name())), Outcome: diagnose.OutcomeInconclusive, Reason: "namespaces"},
+		checkstest.Case{Name: "a pod in a file, and no webhooks", Request: ofFiles, Put: file(evidence.Pods, pod()), Outcome: diagnose.OutcomeSkipped},
+		checkstest.Case{Name: "files without an injector", Request: ofFiles, Put: all(file(evidence.MutatingWebhooks, kube.WebhookConfiguration{Kind: "MutatingWebhookConfiguration"}), file(evidence.Namespaces, shop()), file(evidence.Pods, pod())), Outcome: diagnose.OutcomeSkipped, Reason: "files may leave some out"},
+		checkstest.Case{Name: "a pod whose namespace is in no file", Request: ofFiles, Put: all(file(evidence.MutatingWebhooks, injector("default")), file(evidence.Pods, pod())), Outcome: diagnose.OutcomeSkipped, Reason: "labels of namespace shop"},
+		checkstest.Case{Name: "a manifest that names no namespace", Request: ofFiles, Put: all(file(evidence.MutatingWebhooks, injector("default")), file(evidence.Namespaces, shop()), file(evidence.Pods, pod(manifest, in("")))), Outcome: diagnose.OutcomeSkipped},
+		checkstest.Case{Name: "a match condition that nobody evaluated", Request: ofPod, Put: all(spaces(shop("istio-injection", "enabled")), pods(pod()), hooks(injector("default", func(c *kube.WebhookConfiguration) {
+			for i := range c.Webhooks {
+				c.Webhooks[i].MatchConditions = []kube.MatchCondition{{Name: "not-batch", Expression: "object.metadata.name != 'x'"}}
+			}
+		}))), Outcome: diagnose.OutcomeInconclusive, Reason: "not-batch"},
+	)
 }

@@ -48,9 +48,6 @@ var (
 	badAnnotation = regexp.MustCompile(`\b((?:[a-z]+\.)*istio\.io/[\w./-]+)`)
 )
 
-// injectorName ends the names of the entries of Istio's injecting webhooks.
-const injectorName = "sidecar-injector.istio.io"
-
 func injectorFailed(_ diagnose.Request, v *evidence.View) ([]diagnose.Cause, error) {
 	list, err := evidence.Get(v, evidence.LogMessages)
 	plane, why := cluster.ControlPlane(v)
@@ -61,25 +58,30 @@ func injectorFailed(_ diagnose.Request, v *evidence.View) ([]diagnose.Cause, err
 		file string
 		line int
 	}
-	others := map[place]string{} // lines in which another webhook refused
+	told, others := map[place]bool{}, map[place]bool{} // lines with the injector's own words, and those in which another webhook refused
 	for _, m := range list {
-		if w := m.Fields["webhook"]; m.Signature == messages.WebhookDenied.ID && !strings.HasSuffix(w, injectorName) {
-			others[place{m.File, m.Line}] = w
+		switch at := (place{m.File, m.Line}); {
+		case m.Signature == messages.PodInjectionFailed.ID:
+			told[at] = true
+		case m.Signature == messages.WebhookDenied.ID && !cluster.InjectorRefused(m.Fields["webhook"], m.Fields["reason"]):
+			others[at] = true
 		}
 	}
 	type kind struct{ stage, reason string }
 	by := map[kind][]evidence.LogMessage{}
 	for _, m := range list {
-		if m.Signature != messages.PodInjectionFailed.ID || others[place{m.File, m.Line}] != "" {
-			continue
-		}
+		at := place{m.File, m.Line}
 		k := kind{m.Fields["stage"], cmp.Or(m.Fields["reason"], m.Fields["text"])}
-		by[k] = append(by[k], m)
+		own := m.Signature == messages.PodInjectionFailed.ID && !others[at]
+		denial := m.Signature == messages.WebhookDenied.ID && !told[at] && !others[at]
+		if own || denial {
+			by[k] = append(by[k], m)
+		}
 	}
 	var out []diagnose.Cause
 	for k, l := range by {
-		c := diagnose.Cause{Subject: "the sidecar injector: " + cut(cmp.Or(k.reason, k.stage)), Confidence: diagnose.Likely, Params: map[string]string{}}
-		what := cut(k.reason)
+		c := diagnose.Cause{Subject: "the sidecar injector: " + cut(cmp.Or(k.reason, k.stage, "no reason given")), Confidence: diagnose.Likely, Params: map[string]string{}}
+		what := cut(cmp.Or(k.reason, "it gives no reason"))
 		if k.stage != "" {
 			what = k.stage + ": " + what
 		}

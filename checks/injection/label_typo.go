@@ -20,7 +20,7 @@ var LabelTypo = diagnose.Check{
 		Explanation: "Selectors compare keys and values letter by letter. On namespaces the labels are istio-injection=enabled, or istio.io/rev with the name of a revision or tag; on pods they are " +
 			"sidecar.istio.io/inject=\"true\", or istio.io/rev. A label that is a letter off, such as istio-inject=enabled, which an edition of a guide prints, or one of pods on a namespace, is " +
 			"looked at by nobody. Where the injectors are known, the right label was tried, and one of them selects the pods with it.",
-		Quiet: "Some injector does look at the label. An injector selects the pods all the same. The right label would not help either. Other labels of the mesh, such as istio.io/use-waypoint.",
+		Quiet:      "Some injector does look at the label. An injector selects the pods all the same. The right label would not help either. Other labels of the mesh, such as istio.io/use-waypoint.",
 		Remedy:     steps(relabelSteps, podLabelSteps, remakeSteps, []diagnose.Step{checkStep}),
 		References: []string{refInjection, refIstio, refProblems},
 	},

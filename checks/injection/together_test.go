@@ -122,4 +122,3 @@ func TestManyPods(t *testing.T) {
 		}
 	}
 }
-

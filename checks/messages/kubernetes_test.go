@@ -147,6 +147,8 @@ func TestKubernetesFields(t *testing.T) {
 		{"refused, the agent's own", messages.ConnectionRefused, `Envoy proxy is NOT ready: failed to get readiness stats: Get "http://localhost:15000/stats": dial tcp 127.0.0.1:15000: connect: connection refused`,
 			map[string]string{"stream": "Envoy proxy is NOT ready", "url": "http://localhost:15000/stats", "address": "127.0.0.1:15000"}},
 		{"refused, Python", messages.ConnectionRefused, "HTTPConnectionPool(host='catalog', port=8080): Max retries exceeded: [Errno 111] Connection refused", map[string]string{"host": "catalog", "port": "8080"}},
+		{"refused, more blanks", messages.ConnectionRefused, "err=dial tcp   192.168.9.16:19209: connect: connection refused", map[string]string{"address": "192.168.9.16:19209"}},
+		{"refused, a query", messages.ConnectionRefused, "dial tcp: lookup vault on 10.64.0.10:53: read udp 10.60.1.5:4000->10.64.0.10:53: read: connection refused", map[string]string{"name": "vault", "resolver": "10.64.0.10:53"}},
 		{"refused in prose", messages.ConnectionRefused, "our policy: connection refused if unknown", nil},
 		{"probe", messages.ProbeFailed, "Readiness probe failed: HTTP probe failed with statuscode: 503", map[string]string{"probe": "Readiness", "status": "503"}},
 		{"probe, refused, unquoted", messages.ProbeFailed, "Readiness probe failed: Get http://10.0.0.1:15020/healthz/ready: dial tcp 10.0.0.1:15020: connect: connection refused",

@@ -10,8 +10,9 @@ var (
 	// after it, and not where it comes back after [ProxyReady].
 	//
 	// Fields: address (host:port dialled), or node (the same as Node.js prints it), or host and port, as far as the line
-	// gives them; url (what was asked for, where a Go client says it); stream (set where a stream to a control plane, or the
-	// agent's own connection, ended with it: it is no application then).
+	// gives them, curl_host and curl_port where it was curl; url (what was asked for, where a Go client says it); name and
+	// resolver, where the query of a name was refused; stream (set where a stream to a control plane, or the agent's own
+	// connection, ended with it: it is no application then).
 	ConnectionRefused = diagnose.Signature{
 		ID: "connection-refused",
 		Anchors: []string{
@@ -19,7 +20,8 @@ var (
 			"Connection refused (os error 111)", "(111): Connection refused", "failed: Connection refused", "curl: (7) Failed to connect to ",
 		},
 		Pattern: `(?:(?P<stream>gRPC config stream|(?:ADS|xDS) stream|ADS streaming RPC|failed to connect to upstream|upstream grpc client|upstream terminated|Envoy proxy (?:is NOT|to become) ready)[^\n]*?)?` +
-			`(?:(?:\b(?:Get|Put|Post|Head|Patch|Delete|GET|PUT|POST) ` + quotes + `(?P<url>https?://[^\s"'\\]+?)` + quotes + `: )?dial tcp[46]? (?P<address>[^\s"'\\]+): (?:connect|getsockopt): connection refused` +
+			`(?:(?:\b(?:Get|Put|Post|Head|Patch|Delete|GET|PUT|POST) ` + quotes + `(?P<url>https?://[^\s"'\\]+?)` + quotes + `: )?dial tcp[46]? +(?P<address>[^\s"'\\]+): (?:connect|getsockopt): connection refused` +
+			`|\blookup (?P<name>[\w.-]+)(?: on (?P<resolver>[^\s"'\\]+))?: read udp [^\s"'\\]+: (?:read|recvfrom): connection refused` +
 			`|connect ECONNREFUSED(?: (?P<node>[^\s"'\\,)]+))?` +
 			`|(?:\(host=\\*'(?P<host>[^'\\\n]+)\\*', port=(?P<port>\d+)\)[^\n]*?)?\[Errno 111\] Connection refused` +
 			`|ConnectException: Connection refused|Connection refused \(os error 111\)|\(111\): Connection refused|failed: Connection refused` +
@@ -27,7 +29,9 @@ var (
 		Meaning: "a connection was refused; a sign of a proxy that isn't ready only together with a time line of the pod's start",
 		Examples: []string{
 			`panic: dial tcp 10.84.12.7:6379: connect: connection refused`,
+			`Error: failed to create connection to feature-store redis, err=dial tcp   192.168.9.16:19209: connect: connection refused`,
 			`Error: connect ECONNREFUSED 10.84.12.7:6379`,
+			`Get "https://vault.vault:8200/v1/sys/health": dial tcp: lookup vault.vault on 10.64.0.10:53: read udp 10.60.1.5:38411->10.64.0.10:53: read: connection refused`,
 			`2019-10-24T09:21:57.100Z [ERROR] auth.handler: error authenticating: error="Put http://vault.vault.svc:8200/v1/auth/kubernetes/login: dial tcp 10.84.3.9:8200: connect: connection refused" backoff=1.5`,
 			`[ERROR] auth.handler: error authenticating: error="Put \"http://vault.vault.svc:8200/v1/auth/kubernetes/login\": dial tcp 10.84.3.9:8200: connect: connection refused"`,
 			`requests.exceptions.ConnectionError: HTTPConnectionPool(host='catalog', port=8080): Max retries exceeded with url: / (Caused by NewConnectionError('<urllib3.connection.HTTPConnection object at 0x7f>: Failed to establish a new connection: [Errno 111] Connection refused'))`,

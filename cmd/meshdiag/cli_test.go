@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -48,6 +49,8 @@ func TestBadInput(t *testing.T) {
 	address := nobody.Addr().String()
 	nobody.Close() // its port is free now: nobody answers there
 	config := file(t, "config.yaml", "no-such-flag: 1\n")
+	clusters := file(t, "kubeconfig", `{"apiVersion":"v1","kind":"Config","current-context":"prod","clusters":[{"name":"c","cluster":{"server":"https://127.0.0.1:1"}}],
+"contexts":[{"name":"prod","context":{"cluster":"c"}},{"name":"stage","context":{"cluster":"c"}}]}`)
 	target := []string{"diagnose", "--project", "mesh-prod-4f2a", "--network", "mesh-vpc"}
 	for _, tc := range []struct {
 		name string
@@ -56,6 +59,10 @@ func TestBadInput(t *testing.T) {
 		want []string
 	}{
 		{"no target", []string{"diagnose"}, 2, []string{"--project", "-f"}},
+		{"unknown context", []string{"diagnose", "--namespace", "shop", "--kubeconfig", clusters, "--context", "produ"}, 2, []string{"--context", `"produ"`, "prod, stage"}},
+		{"kubeconfig that isn't there", []string{"diagnose", "--namespace", "shop", "--kubeconfig", "absent"}, 2, []string{"kubeconfig absent", "no such file"}},
+		{"kubeconfig that is none", []string{"diagnose", "--namespace", "shop", "--kubeconfig", config}, 2, []string{"kubeconfig", "contexts"}},
+		{"kubeconfig of another's", append(slices.Clone(target), "--server", "127.0.0.1:1", "--kubeconfig", clusters), 2, []string{"--kubeconfig", "--server"}},
 		{"missing project", []string{"diagnose", "--network", "mesh-vpc"}, 2, []string{"--project", "project ID"}},
 		{"missing network", []string{"diagnose", "--project", "mesh-prod-4f2a"}, 2, []string{"network or mesh is needed"}},
 		{"network and mesh", append(target, "--mesh", "m"), 2, []string{"network and mesh exclude each other"}},

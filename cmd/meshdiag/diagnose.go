@@ -45,9 +45,10 @@ func newDiagnose() *cobra.Command {
 	var out outputFlags
 	cmd := &cobra.Command{
 		Use:   "diagnose",
-		Short: "Diagnose a network, a mesh, one proxy, or files",
+		Short: "Diagnose a network, a mesh, one proxy, a namespace of a cluster, or files",
 		Example: `  meshdiag diagnose --project mesh-prod --network mesh-vpc
   meshdiag diagnose --project mesh-prod --network mesh-vpc --zone us-central1-a --instance checkout-1
+  meshdiag diagnose --context prod --namespace shop --deployment checkout
   meshdiag diagnose -f bootstrap.json -f envoy.log`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {

@@ -22,9 +22,9 @@ func newServe() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "serve",
 		Short: "Serve the gRPC and REST API",
-		Long: `serve answers gRPC and REST on one port until it is told to stop, then drains. It asks Google's APIs with its own
-credentials: whoever reaches it sees what they may see. It listens on loopback alone unless it has TLS files or is told
---insecure.`,
+		Long: `serve answers gRPC and REST on one port until it is told to stop, then drains. It asks Google's APIs and Kubernetes
+clusters with its own credentials: whoever reaches it sees what they may see. It listens on loopback alone unless it has
+TLS files or is told --insecure.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			log, err := newLogger(cmd.ErrOrStderr(), level, format)

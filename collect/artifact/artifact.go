@@ -1,4 +1,5 @@
-// Package artifact reads the files that a person hands in: bootstraps, CSDS answers, Google Cloud API answers, logs.
+// Package artifact reads the files that a person hands in: bootstraps, CSDS answers, answers of Google
+// Cloud's APIs, Kubernetes manifests, what kubectl prints, logs.
 //
 // What a file is, is found by its content, never by its name. Every file gives one entry of the artifacts fact, also one
 // that can't be used, which says why. A file that is clearly of some kind and can't be read makes that kind's fact failed

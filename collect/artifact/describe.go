@@ -16,6 +16,10 @@ const (
 	describeAhead = 4
 	// maxContinued bounds the lines that a message of several may go on for.
 	maxContinued = 60
+	// maxFields bounds the fields at the top of an object; a Deployment has some twenty.
+	maxFields = 200
+	// maxDescribed bounds a value of several lines: what kubectl cuts is far shorter, and an error's stack is told by its start.
+	maxDescribed = 64 << 10
 )
 
 var (
@@ -78,8 +82,10 @@ func describedBlock(lines []string, i int) int {
 // several lines are printed as they are.
 func parseDescribed(lines []string, first int) describedObject {
 	var o describedObject
+	events := false // the last field
 	for i, l := range lines {
-		if f := describedField.FindStringSubmatch(l); f != nil && !(o.has("Events") || f[1] == "Error") {
+		if f := describedField.FindStringSubmatch(l); f != nil && !events && len(o.fields) < maxFields {
+			events = f[1] == "Events"
 			o.fields = append(o.fields, field{name: f[1], value: strings.TrimSpace(f[2]), column: strings.Index(l, ":") + 1 + blanksAt(l[strings.Index(l, ":")+1:]), line: first + i})
 			continue
 		}
@@ -187,6 +193,13 @@ func (o describedObject) meta(origin string) kube.Meta {
 	return m
 }
 
+// goOn adds a line to a value of several lines, unless that is too long already.
+func goOn(value *string, line string) {
+	if len(*value)+len(line) <= maxDescribed {
+		*value += "\n" + line
+	}
+}
+
 // describedTime reads the times that kubectl describe prints, RFC 1123 with a zone.
 func describedTime(s string) (time.Time, bool) {
 	for _, layout := range []string{time.RFC1123Z, time.RFC3339} {
@@ -245,10 +258,9 @@ func (o describedObject) annotations() map[string]string {
 			return
 		}
 		if key != "" {
-			if out[key] != "" {
-				out[key] += "\n"
-			}
-			out[key] += s
+			v := out[key]
+			goOn(&v, s)
+			out[key] = strings.TrimPrefix(v, "\n")
 		}
 	}
 	if f.value != "<none>" {
@@ -312,7 +324,7 @@ func (f *field) events(file string, of kube.Ref) []kube.Event {
 			message = strings.Index(l, "Message")
 			continue
 		case len(out) > 0 && continued < maxContinued && strings.TrimSpace(l) != "":
-			out[len(out)-1].Message += "\n" + strings.TrimSpace(l)
+			goOn(&out[len(out)-1].Message, strings.TrimSpace(l))
 			continued++
 			continue
 		default:

@@ -88,7 +88,7 @@ func genericValue(name string, lines []string, depth int) any {
 		case at == indent && m != nil:
 			entries = append(entries, genericEntry{label: m[1], value: m[2]})
 		case n > 0:
-			entries[n-1].value += "\n" + text // a value of several lines
+			goOn(&entries[n-1].value, text) // a value of several lines
 		default:
 			scalars = append(scalars, text)
 		}

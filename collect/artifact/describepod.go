@@ -180,7 +180,7 @@ func tree(lines []string) *node {
 		indent := blanksAt(l)
 		top := stack[len(stack)-1].n
 		if indent == 0 && top != root {
-			top.value += "\n" + text
+			goOn(&top.value, text)
 			continue
 		}
 		for len(stack) > 1 && stack[len(stack)-1].indent >= indent {
@@ -278,7 +278,7 @@ func (n *node) env() []kube.EnvVar {
 			}
 			out = append(out, v)
 		case len(out) > 0:
-			out[len(out)-1].Value += "\n" + line
+			goOn(&out[len(out)-1].Value, line)
 		}
 	}
 	return out

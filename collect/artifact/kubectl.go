@@ -21,7 +21,7 @@ var (
 	// describeStart is the first line of an object that kubectl describe prints.
 	describeStart = regexp.MustCompile(`^Name:\s{2,}(\S+)\s*$`)
 	// promptLine is a command within a pasted session.
-	promptLine = regexp.MustCompile(`^[^\s]{0,80}\s?[$#%>❯]\s+(?:sudo )?(?:kubectl|k|oc|istioctl|gcloud|curl)\s`)
+	promptLine = regexp.MustCompile(`^\S{0,80}(?:\s\S{0,80})?[$#%>❯]\s+(?:sudo )?(?:kubectl|k|oc|istioctl|gcloud|curl)\s`)
 )
 
 // kubectlText reads what kubectl and istioctl print for people: described objects, tables of pods and of events, the status of
@@ -86,12 +86,22 @@ func (in *input) kubectlText(data []byte) (outcome, bool) {
 	return o, true
 }
 
+// withoutPrompt blanks the first line where it is the command that printed what follows.
+func withoutPrompt(data []byte) []byte {
+	line := firstLine(data)
+	if len(line) > maxKeyLine || !promptLine.Match(line) {
+		return data
+	}
+	at := bytes.Index(data, line)
+	return append(bytes.Repeat([]byte{' '}, at+len(line)), data[at+len(line):]...)
+}
+
 // mayBeKubectl says whether a text may hold what kubectl prints: most logs don't.
 func mayBeKubectl(data []byte) bool {
 	if bytes.HasPrefix(data, []byte("Name:")) || bytes.Contains(data, []byte("\nName:")) {
 		return true
 	}
-	for _, w := range []string{"RESTARTS", "LAST SEEN", "ISTIOD", "PILOT"} {
+	for _, w := range []string{"RESTARTS", "LAST SEEN", "ISTIOD", "PILOT", "LABELS"} {
 		if bytes.Contains(data, []byte(w)) {
 			return true
 		}
@@ -108,9 +118,10 @@ type table struct {
 
 // The tables that are read.
 const (
-	tablePods   = "pods"
-	tableEvents = "events"
-	tableSyncs  = "proxy-status"
+	tablePods       = "pods"
+	tableNamespaces = "namespaces" // with their labels
+	tableEvents     = "events"
+	tableSyncs      = "proxy-status"
 )
 
 // tableHeader reads a header; nil where the line is none of a table that is read.
@@ -144,6 +155,8 @@ func tableHeader(line string) *table {
 		return nil
 	case has("NAME", "READY", "STATUS", "RESTARTS"):
 		t.kind = tablePods
+	case has("NAME", "STATUS", "AGE", "LABELS") && len(t.names) == 4:
+		t.kind = tableNamespaces
 	case has("LAST SEEN", "TYPE", "REASON", "MESSAGE") && (has("OBJECT") || has("KIND", "NAME")):
 		t.kind = tableEvents
 	case (has("NAME") || has("PROXY")) && (has("CDS", "LDS") || has("SUBSCRIBED TYPES")) && (has("ISTIOD") || has("PILOT")):
@@ -227,7 +240,7 @@ func (m *kubeFile) table(t *table, rows []string, first int) bool {
 	n := 0
 	for i, line := range rows {
 		if m.rows >= maxRows {
-			m.problem("", "", fmt.Errorf("more than %d rows in one file", maxRows))
+			m.problem("", anyKind, fmt.Errorf("more than %d rows in one file", maxRows))
 			break
 		}
 		at := fmt.Sprintf("%s, line %d", m.in.name, first+i)
@@ -236,6 +249,8 @@ func (m *kubeFile) table(t *table, rows []string, first int) bool {
 			switch t.kind {
 			case tablePods:
 				ok = m.podRow(r, at)
+			case tableNamespaces:
+				ok = m.namespaceRow(r, at)
 			case tableEvents:
 				ok = m.eventRow(r, at)
 			case tableSyncs:
@@ -247,10 +262,7 @@ func (m *kubeFile) table(t *table, rows []string, first int) bool {
 			n++
 			m.rows++
 		case t.kind == tableEvents && n > 0 && len(m.objects.Events) > 0:
-			e := &m.objects.Events[len(m.objects.Events)-1]
-			if len(e.Message) < maxReferred*32 {
-				e.Message += "\n" + strings.TrimSpace(line)
-			}
+			goOn(&m.objects.Events[len(m.objects.Events)-1].Message, strings.TrimSpace(line))
 		default:
 			m.badRows++
 		}

@@ -230,7 +230,7 @@ func TestPodTables(t *testing.T) {
 	}{
 		{"wide, all namespaces", "NAMESPACE   NAME   READY   STATUS     RESTARTS   AGE   IP           NODE     NOMINATED NODE   READINESS GATES\nshop        a-1    0/2     Init:0/1   0          5m    10.84.3.17   node-1   <none>           <none>\n",
 			kube.PodRow{Meta: kube.Meta{Name: "a-1", Namespace: "shop"}, Total: 2, Status: "Init:0/1", Node: "node-1"}},
-		{"with labels", "NAME   READY   STATUS    RESTARTS     AGE   LABELS\na-1    1/1     Running   3 (2m ago)   5m    app=a,b=c\n", kube.PodRow{Meta: kube.Meta{Name: "a-1"}, Ready: 1, Total: 1, Status: "Running", Restarts: 3}},
+		{"with labels", "NAME   READY   STATUS    RESTARTS     AGE   LABELS\na-1    1/1     Running   3 (2m ago)   5m    app=a,b=c\n", kube.PodRow{Meta: kube.Meta{Name: "a-1", Labels: map[string]string{"app": "a", "b": "c"}}, Ready: 1, Total: 1, Status: "Running", Restarts: 3}},
 		{"blanks lost", "NAME READY STATUS RESTARTS AGE\na-1 1/2 CrashLoopBackOff 3 (2m11s ago) 5m\n", kube.PodRow{Meta: kube.Meta{Name: "a-1"}, Ready: 1, Total: 2, Status: "CrashLoopBackOff", Restarts: 3}},
 		{"kubectl get all", "NAME        READY   STATUS    RESTARTS   AGE\npod/a-1     2/2     Running   0          5m\n\nNAME          TYPE        CLUSTER-IP   EXTERNAL-IP   PORT(S)   AGE\nservice/a     ClusterIP   10.0.0.1     <none>        80/TCP    5m\n",
 			kube.PodRow{Meta: kube.Meta{Name: "a-1"}, Ready: 2, Total: 2, Status: "Running"}},
@@ -307,6 +307,9 @@ func TestNotKubectl(t *testing.T) {
 func TestDescribedOthers(t *testing.T) {
 	for _, tc := range []struct{ name, text, note string }{
 		{"a namespace", "Name:         shop\nLabels:       istio-injection=enabled\n              kubernetes.io/metadata.name=shop\nAnnotations:  <none>\nStatus:       Active\n\nNo resource quota.\n\nNo LimitRange resource.\n", "1 Namespace"},
+		{"namespaces with labels", "NAME   STATUS   AGE   LABELS\nshop   Active   5d    istio-injection=enabled,kubernetes.io/metadata.name=shop\nold    Active   9d    <none>\n", "2 Namespaces"},
+		{"a manifest behind its command", "[root@master ~]# kubectl get pod a -o yaml\n" + podYAML, "1 Pod"},
+		{"JSON behind its command", "$ kubectl get pod a -o json\n" + podJSON, "1 Pod"},
 		{"a custom resource", "Name:         asm-managed\nNamespace:    istio-system\nLabels:       <none>\nAnnotations:  <none>\nAPI Version:  mesh.cloud.google.com/v1beta1\nKind:         ControlPlaneRevision\nSpec:\n  Channel:  regular\n  Type:     managed_service\nStatus:\n  Conditions:\n    Last Transition Time:  2024-03-01T10:00:00Z\n    Message:               it has not been used in project 1\n    Reason:                PreconditionFailed\n    Status:                True\n    Type:                  Stalled\n    Last Transition Time:  2024-03-01T10:00:00Z\n    Status:                False\n    Type:                  Reconciled\nEvents:                    <none>\n",
 			"1 ControlPlaneRevision; 1 known message"},
 		{"a Service beside a pod", "Name:              a\nNamespace:         shop\nLabels:            <none>\nSelector:          app=a\nType:              ClusterIP\nEvents:            <none>\n\n\n" + string(printed(t, "describe-pod.txt").Data),
@@ -325,6 +328,11 @@ func TestDescribedOthers(t *testing.T) {
 				r := items(t, set, evidence.ControlPlaneRevisions)[0]
 				if c := kube.FindCondition(r.Status.Conditions, "Stalled"); len(r.Status.Conditions) != 2 || c.Status != "True" || c.Changed.IsZero() || r.Spec.Channel != "regular" {
 					t.Errorf("%+v", r)
+				}
+			case "namespaces with labels":
+				n := items(t, set, evidence.Namespaces)
+				if n[0].Labels["istio-injection"] != "enabled" || len(n[0].Labels) != 2 || n[1].Labels != nil {
+					t.Errorf("%+v", n)
 				}
 			case "a Job":
 				w := items(t, set, evidence.Workloads)[0]

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"regexp"
 	"slices"
 	"strings"
@@ -24,6 +25,8 @@ const (
 	maxProblems = 4
 	// maxProblem bounds what is told of one of them.
 	maxProblem = 240
+	// anyKind is that of what isn't read at all: it may be of any.
+	anyKind = "*"
 	// maxOtherKinds bounds the kinds listed that aren't used.
 	maxOtherKinds = 8
 )
@@ -135,7 +138,7 @@ func (m *kubeFile) add(raw json.RawMessage, of kubeHead, where string, depth int
 	}
 	if m.seen++; m.seen > maxObjects {
 		if m.seen == maxObjects+1 {
-			m.problem("", "", fmt.Errorf("more than %d objects in one file", maxObjects))
+			m.problem("", anyKind, fmt.Errorf("more than %d objects in one file", maxObjects))
 		}
 		return
 	}
@@ -169,7 +172,11 @@ func (m *kubeFile) problem(where, kind string, err error) {
 		text = strings.ToValidUTF8(text[:maxProblem], "") + "…"
 	}
 	m.problems = append(m.problems, text)
-	for _, f := range kubefacts.Facts("", kind) {
+	facts := kubefacts.Facts("", kind)
+	if kind == anyKind {
+		facts = kubefacts.Provides()
+	}
+	for _, f := range facts {
 		if !slices.Contains(m.failed, f) {
 			m.failed = append(m.failed, f)
 			m.in.set.Fail(f, m.in.source(evidence.FromAPI, where), fmt.Errorf("%s: %s", m.in.name, text))
@@ -308,61 +315,17 @@ func unrendered(raw json.RawMessage) string {
 
 // scanMessages looks for known messages in what objects say, and records them. It gives what to say of it.
 func (in *input) scanMessages(list []kubefacts.Message) string {
-	var text strings.Builder
-	var of []int // the message of each line
-	at := map[string]int{}
-	var distinct []kubefacts.Message
-	for _, m := range list {
-		m.Text = strings.TrimRight(m.Text, "\r\n")
-		if i, ok := at[m.Text]; ok {
-			d := &distinct[i]
-			d.Count += m.Count
-			if d.First.IsZero() || !m.First.IsZero() && m.First.Before(d.First) {
-				d.First = m.First
-			}
-			if m.Last.After(d.Last) {
-				d.Last = m.Last
-			}
-			continue
-		}
-		at[m.Text] = len(distinct)
-		distinct = append(distinct, m)
-		for range 1 + strings.Count(m.Text, "\n") {
-			of = append(of, len(distinct)-1)
-		}
-		text.WriteString(m.Text + "\n")
-	}
-	if len(distinct) == 0 {
-		return ""
-	}
 	src := in.source(evidence.FromAPI, "")
-	found, _, err := in.reader.scanner.Scan(&bounded{ctx: in.ctx, r: strings.NewReader(text.String())}, in.name, src)
-	if err != nil {
+	found, err := kubefacts.Scan(func(text io.Reader, file string, src evidence.Source) ([]evidence.LogMessage, error) {
+		m, _, err := in.reader.scanner.Scan(&bounded{ctx: in.ctx, r: text}, file, src)
+		return m, err
+	}, list, in.name, src)
+	switch {
+	case err != nil:
 		in.set.Fail(evidence.LogMessages.Name(), src, err)
 		return fmt.Sprintf("; what they say: %v", err)
-	}
-	if len(found) == 0 {
+	case len(found) == 0:
 		return ""
-	}
-	for i := range found {
-		f := &found[i]
-		a, b := distinct[of[f.Line-1]], distinct[of[max(f.Line, f.LastLine)-1]]
-		f.Count = max(f.Count, a.Count)
-		if a.Text != b.Text {
-			f.Count = max(f.Count, a.Count+b.Count)
-		}
-		if f.First.IsZero() {
-			f.First, f.Last = a.First, b.Last
-			if f.Last.Before(f.First) {
-				f.First, f.Last = f.Last, f.First
-			}
-			if f.First.IsZero() {
-				f.First = f.Last
-			}
-		}
-		// There is no such line in the file.
-		f.Line, f.LastLine = 0, 0
-		f.Source = in.source(evidence.FromAPI, "("+a.Object+")")
 	}
 	evidence.Put(in.set, evidence.LogMessages, found, src)
 	return "; " + plural(len(found), "known message", "known messages")

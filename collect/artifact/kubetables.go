@@ -35,11 +35,37 @@ func (m *kubeFile) podRow(r map[string]string, at string) bool {
 	p := kube.PodRow{Status: r["STATUS"]}
 	p.Name, p.Namespace, p.Origin = name, r["NAMESPACE"], at
 	p.Ready, p.Total, p.Restarts = number(ready[1]), number(ready[2]), number(restarts[1])
+	p.Labels = labelsCell(r["LABELS"])
 	if n := r["NODE"]; n != "<none>" {
 		p.Node = n
 	}
 	m.objects.PodRows = append(m.objects.PodRows, p)
 	return true
+}
+
+// namespaceRow reads a row of kubectl get namespaces --show-labels.
+func (m *kubeFile) namespaceRow(r map[string]string, at string) bool {
+	if r["STATUS"] != "Active" && r["STATUS"] != "Terminating" || !podName.MatchString(r["NAME"]) {
+		return false
+	}
+	n := kube.Namespace{Meta: kube.Meta{Name: r["NAME"], Labels: labelsCell(r["LABELS"]), Origin: at}}
+	n.Status.Phase = r["STATUS"]
+	m.objects.Namespaces = append(m.objects.Namespaces, n)
+	return true
+}
+
+// labelsCell reads the labels of a row: "app=a,b=c".
+func labelsCell(s string) map[string]string {
+	var out map[string]string
+	for _, l := range strings.Split(s, ",") {
+		if k, v, ok := strings.Cut(l, "="); ok {
+			if out == nil {
+				out = map[string]string{}
+			}
+			out[k] = v
+		}
+	}
+	return out
 }
 
 // eventRow reads a row of kubectl get events, or of kubectl events. Ages are relative to a time that the file doesn't tell, so

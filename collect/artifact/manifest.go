@@ -59,7 +59,7 @@ func (in *input) manifestYAML(data []byte) (outcome, bool) {
 			return unused(notInTime), true
 		}
 		if n++; n > maxManifests {
-			m.problem("", "", fmt.Errorf("more than %d YAML documents in one file", maxManifests))
+			m.problem("", anyKind, fmt.Errorf("more than %d YAML documents in one file", maxManifests))
 			break
 		}
 		where := ""

@@ -64,6 +64,9 @@ func (in *input) read(data []byte, text bool) outcome {
 	if in.baseline {
 		return unused("a baseline must be the config dump of an Envoy that works")
 	}
+	if data = withoutPrompt(data); len(bytes.TrimSpace(data)) == 0 {
+		return unused("a command without what it printed")
+	}
 	switch bytes.TrimSpace(data)[0] {
 	case '{', '[':
 		return in.json(data)

@@ -1,6 +1,6 @@
 // Package gcp collects evidence from Google Cloud's REST APIs: the project, the state of its APIs and how they answer,
 // forwarding rules and what stands behind them down to the endpoints' health and the firewall before them, meshes, gateways
-// and routes, a VM with what it reports of itself and logs, and the permissions of its service account.
+// and routes, a VM with what it reports of itself and logs, the permissions of its service account, and what a cluster's pods logged.
 //
 // It only reads. Whatever an API refuses becomes an evidence.Denied that says which permission is missing and how to grant
 // it; a list that couldn't be read to its end is never taken for a short one.
@@ -202,6 +202,10 @@ func (a *API) Collectors() []diagnose.Collector {
 	}
 	serial := a.collector("serial-port", evidence.SerialPorts.Name(), nil, vm, a.collectSerialPort)
 	if a.cfg.Scanner != nil {
+		pods := func(r diagnose.Request) bool { return r.Target.Project != "" && r.Target.Namespace != "" }
+		events := a.collector("pod-events", evidence.LogMessages.Name(), nil, pods, a.collectPodEvents)
+		events.Provides = append(events.Provides, evidence.ClusterEvents.Name())
+		out = append(out, a.collector("pod-log", evidence.LogMessages.Name(), nil, pods, a.collectPodLog), events)
 		serial.Provides = append(serial.Provides, evidence.LogMessages.Name())
 		out = append(out, a.collector("logging", evidence.LogMessages.Name(), []evidence.Name{evidence.Instances.Name()}, vm, a.collectLog))
 	}

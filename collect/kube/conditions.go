@@ -83,7 +83,7 @@ func (s *step) subjects() ([]subjectPod, error) {
 	for _, p := range pods {
 		_, injected := p.Annotations[kube.AnnotationStatus]
 		key := fmt.Sprintf("%s %s %t", owner(&p.Meta), p.Labels["controller-revision-hash"], injected)
-		if i, ok := at[key]; ok && owner(&p.Meta) != "" {
+		if i, ok := at[key]; ok && alike(&p) {
 			out[i].like = append(out[i].like, p)
 			continue
 		}
@@ -114,6 +114,12 @@ func (s *step) subjects() ([]subjectPod, error) {
 		}
 	}
 	return out, nil
+}
+
+// alike says whether the pods of what made this one differ in name alone; those of StatefulSets and Jobs differ in labels too.
+func alike(p *kube.Pod) bool {
+	o := owner(&p.Meta)
+	return strings.HasPrefix(o, "ReplicaSet/") || strings.HasPrefix(o, "DaemonSet/")
 }
 
 // evaluate gives what the conditions of those webhooks say of a pod that would be called for it otherwise.
@@ -298,14 +304,10 @@ func unknown(p *kube.Pod) []*cel.AttributePatternType {
 	out := []*cel.AttributePatternType{
 		at("authorizer"), at("request", "userInfo"), at("request", "options"), at("request", "uid"),
 		at("object", "metadata", "uid"), at("object", "metadata", "creationTimestamp"), at("object", "metadata", "resourceVersion"),
-		at("object", "metadata", "managedFields"), at("object", "metadata", "ownerReferences"), at("object", "spec", "nodeName"),
-		// What tells the pods of one template apart.
-		at("object", "metadata", "labels", "statefulset.kubernetes.io/pod-name"), at("object", "metadata", "labels", "apps.kubernetes.io/pod-index"),
-		at("object", "metadata", "labels", "batch.kubernetes.io/job-completion-index"),
-		at("object", "metadata", "annotations", "batch.kubernetes.io/job-completion-index"),
+		at("object", "metadata", "managedFields"), at("object", "spec", "nodeName"),
 	}
-	if p.GenerateName != "" {
-		// The API server makes the name only when webhooks have been called.
+	if p.GenerateName != "" && !strings.HasPrefix(owner(&p.Meta), "StatefulSet/") {
+		// The API server makes the name only when webhooks have been called; a StatefulSet gives its pods their own.
 		out = append(out, at("request", "name"), at("object", "metadata", "name"))
 	}
 	if _, injected := p.Annotations[kube.AnnotationStatus]; injected {

@@ -42,17 +42,19 @@ func Latest(events []kube.Event) []kube.Event {
 	for _, e := range events {
 		k := id{e.Namespace, e.Name, e.UID}
 		i, ok := at[k]
-		switch {
-		case !ok || e.Name == "":
+		if !ok || e.Name == "" {
 			at[k] = len(out)
 			out = append(out, e)
-		case e.Last.After(out[i].Last) || e.Last.Equal(out[i].Last) && e.Count >= out[i].Count:
-			if f := out[i].First; !f.IsZero() && f.Before(e.First) {
-				e.First = f
-			}
-			e.Count = max(e.Count, out[i].Count)
+			continue
+		}
+		first, count := out[i].First, max(e.Count, out[i].Count)
+		if !e.First.IsZero() && (first.IsZero() || e.First.Before(first)) {
+			first = e.First
+		}
+		if !e.Last.Before(out[i].Last) {
 			out[i] = e
 		}
+		out[i].First, out[i].Count = first, count
 	}
 	return out
 }
