@@ -30,10 +30,11 @@ import (
 
 const (
 	rbacFilter = "envoy.filters.http.rbac"
-	// connectTimeout is a cluster's; on loopback it passes only where packets are dropped.
-	connectTimeout = 100 * time.Millisecond
-	// routeTimeout is Envoy's own for routes that name none.
-	routeTimeout = 15 * time.Second
+	// routeTimeout and connectTimeout are Envoy's own, for routes and clusters that name none.
+	routeTimeout   = 15 * time.Second
+	connectTimeout = 5 * time.Second
+	// shortConnectTimeout is what the control plane sends for a service whose packets are dropped: nobody waits for it in vain.
+	shortConnectTimeout = 100 * time.Millisecond
 )
 
 // outcome is how Envoy ends a request, in the words of its access log.
@@ -113,7 +114,7 @@ func (e *envoyClient) request(ctx context.Context, authority string) (outcome, e
 				if action.GetTimeout() != nil {
 					timeout = action.GetTimeout().AsDuration()
 				}
-				return e.send(ctx, out, hostPort{a.GetAddress(), int(a.GetPortValue())}, cluster.GetTransportSocket() != nil, timeout)
+				return e.send(ctx, out, hostPort{a.GetAddress(), int(a.GetPortValue())}, cluster, timeout)
 			}
 		}
 	}
@@ -166,13 +167,17 @@ func (e *envoyClient) find(typeURL, name string, to any) error {
 }
 
 // send makes a call on a connection of its own, and says how that went in Envoy's words.
-func (e *envoyClient) send(ctx context.Context, out outcome, to hostPort, overTLS bool, timeout time.Duration) (outcome, error) {
+func (e *envoyClient) send(ctx context.Context, out outcome, to hostPort, cluster *clusterv3.Cluster, timeout time.Duration) (outcome, error) {
 	out.host = to.String()
 	failed := func(details, transport string) (outcome, error) {
 		out.code, out.flags, out.details, out.transport = 503, "UF", "upstream_reset_before_response_started{"+details+"}", transport
 		return out, nil
 	}
-	conn, err := (&net.Dialer{Timeout: connectTimeout}).DialContext(ctx, "tcp", e.wayTo(to))
+	limit := connectTimeout
+	if d := cluster.GetConnectTimeout(); d != nil {
+		limit = d.AsDuration()
+	}
+	conn, err := (&net.Dialer{Timeout: limit}).DialContext(ctx, "tcp", e.wayTo(to))
 	var nerr net.Error
 	switch {
 	case errors.Is(err, syscall.ECONNREFUSED):
@@ -183,7 +188,7 @@ func (e *envoyClient) send(ctx context.Context, out outcome, to hostPort, overTL
 		return out, err
 	}
 	defer conn.Close()
-	if overTLS {
+	if cluster.GetTransportSocket() != nil {
 		err := tls.Client(conn, &tls.Config{ServerName: trafficDirectorHost, RootCAs: e.ca.pool(), MinVersion: tls.VersionTLS12}).HandshakeContext(ctx)
 		var plain tls.RecordHeaderError
 		if !errors.As(err, &plain) {

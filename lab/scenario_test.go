@@ -16,7 +16,7 @@ func TestScenariosAreSorted(t *testing.T) {
 		t.Error("scenarios are not sorted by name")
 	}
 	for _, s := range all {
-		if len(s.Summary) > 110 {
+		if len(s.Summary) > 100 {
 			t.Errorf("%s: the summary is %d characters long, too long for a line", s.Name, len(s.Summary))
 		}
 	}

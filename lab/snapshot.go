@@ -176,6 +176,9 @@ func (b *resources) cluster(v *Service) error {
 		EdsClusterConfig:     &clusterv3.Cluster_EdsClusterConfig{EdsConfig: ads()},
 		LbPolicy:             clusterv3.Cluster_ROUND_ROBIN,
 	}
+	if v.Upstream == upstreamUnreachable {
+		c.ConnectTimeout = durationpb.New(shortConnectTimeout)
+	}
 	if v.TLS {
 		a, err := anypb.New(&tlsv3.UpstreamTlsContext{Sni: v.Name})
 		if err != nil {

@@ -22,11 +22,14 @@ func newExplain() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "explain [FILE | -]",
 		Short: "Say what the messages in a log or an error text tell",
-		Long: `explain reads a log of any length, or a pasted error, and says which known faults its messages tell of. It asks no live
-system. Without FILE, or for -, it reads standard input. gzip is unpacked.
+		Long: `explain reads a log of any length, or a pasted error, and says which known faults its messages tell of. Of an Envoy access
+log, text or JSON, alone or among other lines, it counts the requests by how they ended. It asks no live system.
+
+Without FILE, or for -, it reads standard input. gzip is unpacked.
 
 Exit status: 1 causes found, 3 nothing in it tells of a fault that is known, 2 usage or bad input.`,
 		Example: `  meshdiag explain envoy.log
+  meshdiag explain access.log
   kubectl logs checkout-7d9f8 -c istio-proxy | meshdiag explain
   echo 'gRPC config stream closed: 7, Request had insufficient authentication scopes.' | meshdiag explain -`,
 		Args: cobra.MaximumNArgs(1),
