@@ -417,3 +417,21 @@ func TestRenderQuotesForTheShell(t *testing.T) {
 		}
 	}
 }
+
+func TestValidateRefuses(t *testing.T) {
+	refused := &BadInput{Field: "target.kubernetes.cluster", Message: "no such context"}
+	e, err := New(Config{Validate: func(Request) error { return refused }, Collectors: []Collector{{
+		Name: "never", Provides: []evidence.Name{evidence.Artifacts.Name()},
+		Collect: func(context.Context, Request, *evidence.View, *evidence.Set) error {
+			t.Error("a refused request was collected for")
+			return nil
+		},
+	}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var bad *BadInput
+	if _, err := e.Diagnose(t.Context(), Request{Target: Target{Namespace: "shop"}}, nil); !errors.As(err, &bad) || bad != refused {
+		t.Errorf("got %v", err)
+	}
+}

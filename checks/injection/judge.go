@@ -126,7 +126,7 @@ func (s *survey) selected(x *subject, yes []cluster.Decision) fault {
 		if !sp.shown {
 			return fault{} // a manifest is as it is before injection
 		}
-		return fault{check: idMissing, severity: diagnose.Blocking, confidence: diagnose.Possible,
+		return fault{check: idMissing, severity: diagnose.Blocking, confidence: diagnose.Possible, params: map[string]string{"injector": yes[0].Title()},
 			word: "nothing tells when it was made, and a pod that is older than the label has to be made anew"}
 	}
 	when, why, sureness := s.age(p, sp, yes[0])

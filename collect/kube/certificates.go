@@ -29,7 +29,7 @@ const (
 	maxServers, maxAddresses = 10, 2
 	// secretName is the Secret that istiod serves from where a certificate manager makes its certificate.
 	// https://istio.io/latest/docs/ops/integrations/certmanager/
-	secretName = "istiod-tls"
+	secretName = "istiod-tls" //nolint:gosec // a name
 )
 
 // server is where a webhook's calls go.

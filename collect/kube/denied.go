@@ -15,7 +15,7 @@ import (
 const (
 	roleReader = "meshdiag-reader"         // bound for the whole cluster
 	roleConfig = "meshdiag-mesh-config"    // bound in the mesh's namespaces
-	roleSecret = "meshdiag-webhook-secret" // opt-in, bound in the mesh's namespace
+	roleSecret = "meshdiag-webhook-secret" //nolint:gosec // a name; opt-in, bound in the mesh's namespace
 	roleExec   = "meshdiag-pod-exec"       // opt-in, bound in the namespaces of the pods
 	manifest   = "deploy/rbac.yaml"
 )

@@ -167,9 +167,9 @@ func TestWhatGoesWrong(t *testing.T) {
 				Role:       `ClusterRole meshdiag-reader of deploy/rbac.yaml, or a role with the rule apiGroups: [""], resources: ["pods"], verbs: ["list"]`,
 				Command:    "kubectl --context test apply -f deploy/rbac.yaml && kubectl --context test create clusterrolebinding meshdiag-reader --clusterrole=meshdiag-reader --serviceaccount=ops:meshdiag",
 			}},
-		{name: "403 of a proxy", answer: func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "<html>no</html>", 403) },
+		{name: "403 of a proxy", answer: func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "<html>no</html>", http.StatusForbidden) },
 			want: "refused by what is before the API server", asks: 1, denied: &evidence.Denied{}},
-		{name: "404", answer: func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "no such page", 404) }, want: "HTTP 404 Not Found", asks: 1},
+		{name: "404", answer: func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "no such page", http.StatusNotFound) }, want: "HTTP 404 Not Found", asks: 1},
 		{name: "429 once", answer: fails(429, "TooManyRequests", "too many"), times: 1, known: true, asks: 2},
 		{name: "429 for ever", answer: fails(429, "TooManyRequests", "too many requests, please try again later"), want: "HTTP 429 Too Many Requests: too many requests", asks: 3},
 		{name: "429 for longer than there is", answer: func(w http.ResponseWriter, _ *http.Request) {
@@ -178,7 +178,9 @@ func TestWhatGoesWrong(t *testing.T) {
 		}, want: "come back tomorrow", asks: 1},
 		{name: "500", answer: fails(500, "InternalError", "etcdserver: leader changed"), want: "HTTP 500 Internal Server Error: etcdserver: leader changed", asks: 3},
 		{name: "503 twice", answer: fails(503, "ServiceUnavailable", "apiserver is shutting down"), times: 2, known: true, asks: 3},
-		{name: "redirection", answer: func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "https://example.com/login", 302) }, want: "HTTP 302", asks: 1},
+		{name: "redirection", answer: func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, "https://example.com/login", http.StatusFound)
+		}, want: "HTTP 302", asks: 1},
 		{name: "cut in an object", answer: cut(`{"kind":"PodList","apiVersion":"v1","metadata":{},"items":[` + pod("shop", "a", "") + `,{"meta`), want: "reading the pods of namespace shop", asks: 3},
 		{name: "cut once", answer: cut(`{"kind":"PodList","items":[{`), times: 1, known: true, asks: 2},
 		{name: "ends between objects", answer: says(`{"kind":"PodList","items":[` + pod("shop", "a", "")), want: "unexpected EOF", asks: 3},
