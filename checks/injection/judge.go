@@ -20,7 +20,9 @@ func (s *survey) judge(x *subject) {
 	case controlPlane(p), mirror(p):
 		return
 	case hasProxy(p):
-		if s.hooksErr == nil && fromCluster(p) {
+		if sp.check == idConflict && !sp.inAmbient() {
+			sp.hit = append(sp.hit, x) // by the revision that wasn't meant
+		} else if s.hooksErr == nil && fromCluster(p) {
 			x.fault = s.hidden(x, injectedBy(p))
 		}
 		return
@@ -135,6 +137,9 @@ func (s *survey) selected(x *subject, yes []cluster.Decision) fault {
 		return fault{check: idImage, severity: diagnose.Blocking, confidence: diagnose.Confirmed, word: yes[0].Title() + " selects it now", params: map[string]string{"now": yes[0].Title()}}
 	}
 	f := fault{check: idMissing, severity: diagnose.Blocking, confidence: sureness, word: why, kind: sureness.String(), params: map[string]string{"injector": yes[0].Title()}}
+	if yes[0].Managed {
+		f.params["by_url"] = "true"
+	}
 	if !yes[0].Hook.FailsClosed() {
 		f.word += "; the webhook's failurePolicy is Ignore, so that a call that fails lets the pod pass without one"
 	}
@@ -230,11 +235,18 @@ func (s *survey) age(p *kube.Pod, sp *space, d cluster.Decision) (when int, why 
 			set = at
 		}
 	}
+	older := sp.first
+	if !set.IsZero() {
+		older = sp.sure
+	}
+	fromStart := !set.IsZero() && !sp.ns.Created.IsZero() && !set.After(sp.ns.Created.Add(labelSlack))
 	switch {
-	case !set.IsZero() && p.Created.After(set):
+	case fromStart:
+		return after, fmt.Sprintf("made at %s, and namespace %s has its label from the start", made, sp.name), diagnose.Confirmed
+	case !set.IsZero() && !p.Created.Before(set):
 		return after, fmt.Sprintf("made at %s, after the namespace got its label (%s)", made, set.UTC().Format(time.RFC3339)), diagnose.Confirmed
-	case !sp.first.IsZero() && sp.first.Before(p.Created):
-		return after, fmt.Sprintf("made at %s, and an older pod, of %s, has one", made, sp.first.UTC().Format(time.RFC3339)), diagnose.Likely
+	case !older.IsZero() && older.Before(p.Created):
+		return after, fmt.Sprintf("made at %s, and an older pod, of %s, has one", made, older.UTC().Format(time.RFC3339)), diagnose.Likely
 	case !set.IsZero():
 		return before, fmt.Sprintf("made at %s, and the labels of namespace %s were last changed at %s", made, sp.name, set.UTC().Format(time.RFC3339)), diagnose.Likely
 	case sp.last.After(p.Created):

@@ -25,7 +25,7 @@ var ManagedControlPlane = diagnose.Check{
 	Needs: []evidence.Name{
 		evidence.FleetMesh.Name(), evidence.ControlPlaneRevisions.Name(), evidence.MutatingWebhooks.Name(), evidence.LogMessages.Name(),
 	},
-	Explains:   []diagnose.CheckID{idSelected, idMissing, idImage},
+	Explains:   []diagnose.CheckID{idSelected, idMissing},
 	Signatures: []diagnose.Signature{messages.WebhookCallFailed},
 	Doc: diagnose.Doc{
 		Title: "The managed control plane is not ready",
@@ -49,6 +49,10 @@ var ManagedControlPlane = diagnose.Check{
 	},
 	Evaluate: managedControlPlane,
 }
+
+// managedKey is the key of what a managed control plane that isn't there, or can't be called, explains; a pod that no label of its
+// own or of its namespace puts into the mesh isn't among that.
+func managedKey(key string) string { return strings.TrimSuffix("managed/"+key, "/") }
 
 // provisioningLimit is how long provisioning may take before it counts as stuck. Google speaks of minutes; an hour more leaves room
 // for a fleet of many clusters.
@@ -100,18 +104,19 @@ func membership(m evidence.FleetMembership) (c diagnose.Cause, bad bool) {
 		}
 	}
 	name := path.Base(m.Membership)
-	c = diagnose.Cause{Subject: "the managed control plane of " + name, Confidence: diagnose.Confirmed, Params: map[string]string{}}
+	c = diagnose.Cause{Subject: "the managed control plane of " + name, Key: "fleet", Confidence: diagnose.Confirmed, Params: map[string]string{}}
 	planeBad, planeSays := lifecycle(m.ControlPlane)
 	dataBad, dataSays := lifecycle(m.DataPlane)
 	late := m.ControlPlane == "PROVISIONING" && !m.Updated.IsZero() && m.Source.Time.Sub(m.Updated) > provisioningLimit
 	switch {
 	case planeBad:
 		c.Summary = fmt.Sprintf("The fleet reports the managed control plane of %s as %s (%s)", name, m.ControlPlane, planeSays)
+		c.Key = managedKey("")
 		if m.ControlPlane == "DEGRADED" || m.ControlPlane == "NEEDS_ATTENTION" {
 			c.Severity = diagnose.Degrading
 		}
 	case late:
-		c.Severity, c.Confidence = diagnose.Degrading, diagnose.Likely
+		c.Severity, c.Confidence, c.Key = diagnose.Degrading, diagnose.Likely, managedKey("")
 		c.Summary = fmt.Sprintf("The managed control plane of %s has been PROVISIONING since %s", name, m.Updated.UTC().Format(time.RFC3339))
 	case m.ControlPlane == "PROVISIONING":
 		return c, false // conditions are those of what isn't finished yet
@@ -187,7 +192,7 @@ func stalled(r kube.ControlPlaneRevision, src evidence.Source) (c diagnose.Cause
 		"PreconditionFailed": "something about the cluster keeps it from being provisioned", "ProvisioningFailed": "it could not be provisioned",
 	}[x.Reason]
 	c = diagnose.Cause{
-		Subject: "ControlPlaneRevision " + r.Name, Confidence: diagnose.Confirmed, Params: map[string]string{},
+		Subject: "ControlPlaneRevision " + r.Name, Key: managedKey(""), Confidence: diagnose.Confirmed, Params: map[string]string{},
 		Summary: fmt.Sprintf("ControlPlaneRevision %s is Stalled, %s", r.Name, cmp.Or(x.Reason, "without a reason")),
 	}
 	if says != "" {
@@ -225,7 +230,7 @@ func failingCalls(injectors []cluster.Injector, logs []evidence.LogMessage) []di
 	for name, l := range by {
 		reason := l[0].Fields["reason"]
 		c := diagnose.Cause{
-			Subject: "the managed control plane's webhook " + name, Confidence: diagnose.Likely, Params: map[string]string{},
+			Subject: "the managed control plane's webhook " + name, Key: managedKey(""), Confidence: diagnose.Likely, Params: map[string]string{},
 			Summary: fmt.Sprintf("The API server cannot call the managed control plane's webhook %s: %s", name, cut(cmp.Or(reason, "no reason given"))),
 		}
 		if strings.Contains(reason, "an error on the server") {

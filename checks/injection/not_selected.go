@@ -40,6 +40,9 @@ func notSelected(req diagnose.Request, v *evidence.View) ([]diagnose.Cause, erro
 	for _, b := range s.bySpace(idSelected) {
 		c := s.cause(b, "")
 		c.Summary = fmt.Sprintf("No injector selects the pods of %s%s: %s%s.", b.title, b.affected(), b.word, then(s.advise(&c, b)))
+		if b.params["no_webhook"] != "" {
+			c.Key = managedKey(c.Key)
+		}
 		out = append(out, c)
 	}
 	for _, b := range s.byPod(idSelected) {
@@ -51,6 +54,9 @@ func notSelected(req diagnose.Request, v *evidence.View) ([]diagnose.Cause, erro
 			c.Summary = fmt.Sprintf("%s %s not injected: %s.", sentence(b.title), b.verb("is", "are"), b.word)
 		default:
 			c.Summary = fmt.Sprintf("No injector selects %s: %s%s.", b.title, b.word, then(s.advise(&c, b)))
+		}
+		if b.params["no_webhook"] != "" {
+			c.Key = managedKey(c.Key)
 		}
 		out = append(out, c)
 	}

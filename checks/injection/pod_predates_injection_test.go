@@ -21,6 +21,7 @@ func TestPodPredatesInjection(t *testing.T) {
 		{Name: "the pod's own label is younger", Request: ofNamespace, Put: all(byDefault, spaces(shop()), pods(pod(label("sidecar.istio.io/inject", "true"), func(p *kube.Pod) {
 			p.Managed = []kube.Managed{{Manager: "kubectl-label", Time: noon, Labels: []string{"sidecar.istio.io/inject"}}}
 		}))), Want: []checkstest.Want{{Summary: "its labels were changed at"}}},
+		{Name: "an older pod has one for a label of its own", Request: ofNamespace, Put: all(byDefault, on(time.Minute), pods(pod(), pod(named("b"), of("Job", "b"), made(2*time.Hour), label("istio.io/rev", "default"), sidecar))), Want: []checkstest.Want{{}}},
 		{Name: "several pods", Request: ofNamespace, Put: all(byDefault, on(time.Minute), pods(pod(), pod(named("b"), made(2*time.Hour)), pod(named("c"), made(3*time.Hour)))), Want: []checkstest.Want{{Subject: "3 pods of Deployment shop/checkout", Summary: "the first was made at"}}},
 		{Name: "a pod of its own", Request: ofNamespace, Put: all(byDefault, on(time.Minute), pods(pod(of("", "")))), Want: []checkstest.Want{{Params: map[string]string{"bare_pod": "checkout-6d5f-x2x9k", "restart": ""}}}},
 		{Name: "a pod of a ReplicaSet alone", Request: ofNamespace, Put: all(byDefault, on(time.Minute), pods(pod(of("ReplicaSet", "checkout")))), Want: []checkstest.Want{{Params: map[string]string{"delete_pod": "checkout-6d5f-x2x9k"}}}},

@@ -45,7 +45,11 @@ func sidecarMissing(req diagnose.Request, v *evidence.View) ([]diagnose.Cause, e
 		if !strings.HasPrefix(b.word, "made") {
 			first = ""
 		}
-		out = append(out, s.cause(b, fmt.Sprintf("%s %s no sidecar, and %s selects %s: %s%s.", sentence(b.title), b.verb("has", "have"), by, b.verb("it", "them"), first, b.word)))
+		c := s.cause(b, fmt.Sprintf("%s %s no sidecar, and %s selects %s: %s%s.", sentence(b.title), b.verb("has", "have"), by, b.verb("it", "them"), first, b.word))
+		if b.params["by_url"] != "" {
+			c.Key = managedKey(c.Key)
+		}
+		out = append(out, c)
 	}
 	return out, s.ifNone(out, true)
 }

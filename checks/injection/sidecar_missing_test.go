@@ -29,6 +29,12 @@ func TestSidecarMissing(t *testing.T) {
 			p.Spec.InitContainers = []kube.Container{{Name: "istio-proxy", Image: "proxyv2"}}
 		}))), Want: []checkstest.Want{{}}},
 
+		{Name: "the namespace has its label from the start", Request: ofNamespace, Put: all(byDefault, spaces(func() kube.Namespace {
+			ns := labelledAt(shop("istio-injection", "enabled"), time.Hour)
+			ns.Created = noon.Add(-time.Hour)
+			return ns
+		}()), pods(pod())), Want: []checkstest.Want{{Confidence: diagnose.Confirmed, Summary: "from the start"}}},
+
 		{Name: "a native sidecar", Request: ofNamespace, Put: all(byDefault, on, pods(pod(native)))},
 		{Name: "a sidecar", Request: ofNamespace, Put: all(byDefault, on, pods(pod(sidecar)))},
 		{Name: "another template's container", Request: ofNamespace, Put: all(byDefault, on, pods(pod(annotation("sidecar.istio.io/status", `{"containers":["server"]}`))))},

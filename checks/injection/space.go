@@ -154,9 +154,13 @@ func (s *survey) noInjector(meant bool) fault {
 		return fault{}
 	case s.plane.Managed():
 		return fault{
-			check: idSelected, severity: diagnose.Blocking, confidence: diagnose.Confirmed, params: map[string]string{"managed": s.planeWhy},
+			check: idSelected, severity: diagnose.Blocking, confidence: diagnose.Confirmed, params: map[string]string{"managed": s.planeWhy, "no_webhook": "true"},
 			word: "the cluster has no injecting webhook at all: the managed control plane (" + s.planeWhy + ") has not made any",
 		}
+	}
+	if s.planeErr != nil {
+		s.undecided = s.planeErr // what to do is another thing where Google is to make the webhook
+		return fault{}
 	}
 	return fault{check: idNoWebhook, severity: diagnose.Blocking, confidence: diagnose.Confirmed, word: "the cluster has no injecting webhook of the mesh"}
 }

@@ -30,6 +30,7 @@ type survey struct {
 
 	plane     cluster.Plane
 	planeWhy  string
+	planeErr  error             // why it can't be told whose the control plane is
 	revisions map[string]string // revisions that a control plane runs of, with what shows it
 
 	spaces   []*space // by name
@@ -52,7 +53,8 @@ type space struct {
 	fault
 
 	injected    int       // pods with a sidecar
-	first, last time.Time // when the first and the last pod was made that the namespace's labels got injected
+	first, last time.Time // when the first and the last pod was made that may have been injected for the namespace's labels
+	sure        time.Time // when the first was made that no label of its own can have got injected
 	shown       bool      // a file shows an injected pod: it tells of pods as they are, not as they are to be
 	hit         []*subject
 	unlabelled  []*subject // pods that nothing says were to be injected
@@ -85,6 +87,9 @@ func look(req diagnose.Request, v *evidence.View) *survey {
 		makers: map[string]bool{}, cache: map[string][]cluster.Decision{}, byName: map[string]*space{}, revisions: map[string]string{},
 	}
 	s.plane, s.planeWhy = cluster.ControlPlane(v)
+	if s.plane == cluster.PlaneUnknown {
+		s.planeErr = unknownPlane(v)
+	}
 	s.readWebhooks(v)
 	pods := s.readPods(v)
 	s.readRevisions(v)
@@ -96,6 +101,18 @@ func look(req diagnose.Request, v *evidence.View) *survey {
 	}
 	s.judgeUnlabelled()
 	return s
+}
+
+// unknownPlane gives what kept the fleet or the cluster from saying that the control plane is managed; nil where both said that it
+// isn't, or weren't asked.
+func unknownPlane(v *evidence.View) error {
+	if _, err := evidence.Get(v, evidence.FleetMesh); err != nil && !notAsked(err) {
+		return err
+	}
+	if _, err := evidence.Get(v, evidence.ControlPlaneRevisions); err != nil && !notAsked(err) {
+		return err
+	}
+	return nil
 }
 
 func (s *survey) readWebhooks(v *evidence.View) {
@@ -225,6 +242,10 @@ func (s *survey) neighbour(p *kube.Pod, batches []evidence.Objects[kube.Namespac
 	}
 	if _, own := p.Labels[kube.LabelInject]; own || p.Created.IsZero() {
 		return
+	}
+	// Some releases of the injector put istio.io/rev on the pods that they inject, so that it needn't have been there before.
+	if _, own := p.Labels[kube.LabelRevision]; !own && (sp.sure.IsZero() || p.Created.Before(sp.sure)) {
+		sp.sure = p.Created
 	}
 	if sp.first.IsZero() || p.Created.Before(sp.first) {
 		sp.first = p.Created

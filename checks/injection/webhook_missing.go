@@ -3,6 +3,7 @@ package injection
 import (
 	"fmt"
 
+	"github.com/meshdiag/meshdiag/checks/cluster"
 	"github.com/meshdiag/meshdiag/diagnose"
 	"github.com/meshdiag/meshdiag/evidence"
 )
@@ -22,6 +23,7 @@ var WebhookMissing = diagnose.Check{
 		Quiet: "The control plane is managed: Google makes its webhooks, and the control plane's state says why they aren't there. Nothing asks for sidecars and no control plane runs. Only files " +
 			"were given, which may leave webhooks out.",
 		Remedy: []diagnose.Step{
+			{Unless: "in_cluster", Text: "If Google manages the mesh of this cluster, its webhooks are Google's to make: see what the fleet says, and leave the rest", Command: "gcloud container fleet mesh describe"},
 			{Text: "See which control planes there are", Command: "kubectl get deployments --all-namespaces -l app=istiod --show-labels"},
 			{If: "rev", Text: "Run the installation of revision {{rev}} again, with the tool and settings that it was made with (asmcli, Helm or istioctl): it brings the webhook"},
 			{Unless: "rev", Text: "Install the control plane again, with the tool and settings that it was made with (asmcli, Helm or istioctl): it brings the webhook"},
@@ -49,6 +51,9 @@ func webhookMissing(req diagnose.Request, v *evidence.View) ([]diagnose.Cause, e
 		if rev := b.params["rev"]; rev != "" {
 			c.Subject = "the injecting webhook of revision " + rev
 			c.Summary = fmt.Sprintf("%s, so %s %s not injected.", sentence(b.word), b.title, b.verb("is", "are"))
+		}
+		if s.plane == cluster.InCluster {
+			c.Params["in_cluster"] = "true"
 		}
 		if len(c.Evidence) == 0 || !shows(c, evidence.MutatingWebhooks.Name()) {
 			c.Evidence = append(c.Evidence, diagnose.Exhibit{Fact: evidence.MutatingWebhooks.Name(), Excerpt: "no configuration of an injector is among the cluster's mutating webhooks"})

@@ -22,6 +22,8 @@ func TestWebhookMissing(t *testing.T) {
 
 		{Name: "managed", Request: ofNamespace, Put: all(none, fleet("ACTIVE"), on, pods(pod()))},
 		{Name: "managed, by its revision", Request: ofNamespace, Put: all(none, revision("asm-managed"), on, pods(pod()))},
+		{Name: "the fleet can't be asked", Request: ofNamespace, Put: all(none, deny(evidence.FleetMesh.Name()), on, pods(pod())), Outcome: diagnose.OutcomeInconclusive, Reason: "fleet-mesh"},
+		{Name: "the fleet can't be asked, and istiod runs", Request: ofNamespace, Put: all(none, istiod("default"), deny(evidence.FleetMesh.Name()), on, pods(pod())), Want: []checkstest.Want{{Params: map[string]string{"in_cluster": "true"}}}},
 		{Name: "a cluster without a mesh", Request: ofNamespace, Put: all(none, spaces(shop()), pods(pod()))},
 		{Name: "the tag's webhook alone", Request: ofNamespace, Put: all(hooks(tag("default", "asm-1234-7")), on, pods(pod(sidecar)))},
 		{Name: "one that lacks the usual name", Request: ofNamespace, Put: all(hooks(injector("default", func(c *kube.WebhookConfiguration) {
