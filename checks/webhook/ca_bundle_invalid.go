@@ -1,6 +1,7 @@
 package webhook
 
 import (
+	"github.com/meshdiag/meshdiag/checks/messages"
 	"github.com/meshdiag/meshdiag/diagnose"
 	"github.com/meshdiag/meshdiag/evidence"
 )
@@ -13,7 +14,7 @@ var CABundleInvalid = diagnose.Check{
 	Symptoms:   symptoms,
 	Needs:      needs,
 	Explains:   follows,
-	Signatures: signatures,
+	Signatures: []diagnose.Signature{messages.WebhookCallFailed},
 	Doc: diagnose.Doc{
 		Title: "A webhook's caBundle does not verify its server",
 		Explanation: "The caBundle of a webhook's entry is base64 of PEM certificates, with which the API server verifies what the webhook's server presents. Where it can't be read, has expired, or is of another " +

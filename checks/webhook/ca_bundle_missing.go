@@ -1,6 +1,7 @@
 package webhook
 
 import (
+	"github.com/meshdiag/meshdiag/checks/messages"
 	"github.com/meshdiag/meshdiag/diagnose"
 	"github.com/meshdiag/meshdiag/evidence"
 )
@@ -13,7 +14,7 @@ var CABundleMissing = diagnose.Check{
 	Symptoms:   symptoms,
 	Needs:      needs,
 	Explains:   follows,
-	Signatures: signatures,
+	Signatures: []diagnose.Signature{messages.WebhookCallFailed, messages.WebhookPatchFailed},
 	Doc: diagnose.Doc{
 		Title: "A webhook's caBundle is empty",
 		Explanation: "The API server verifies a webhook's certificate with the caBundle of the webhook's entry; without one it trusts public authorities alone, and no public authority signs names like " +

@@ -18,7 +18,7 @@ var CannotSwitchToFailClosed = diagnose.Check{
 	Severity:   diagnose.Degrading,
 	Layer:      diagnose.LayerCluster,
 	Needs:      needs,
-	Signatures: signatures,
+	Signatures: []diagnose.Signature{messages.ValidationNotSwitched, messages.ValidationSwitched},
 	Doc: diagnose.Doc{
 		Title: "istiod does not see its validating webhook at work",
 		Explanation: "istiod installs its validating webhook with failurePolicy Ignore, writes an invalid object on trial, and sets the policy to Fail once that is refused. As long as it says that the object was not " +

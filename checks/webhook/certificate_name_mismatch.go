@@ -3,6 +3,7 @@ package webhook
 import (
 	"strings"
 
+	"github.com/meshdiag/meshdiag/checks/messages"
 	"github.com/meshdiag/meshdiag/diagnose"
 	"github.com/meshdiag/meshdiag/evidence"
 )
@@ -15,7 +16,7 @@ var CertificateNameMismatch = diagnose.Check{
 	Symptoms:   symptoms,
 	Needs:      needs,
 	Explains:   follows,
-	Signatures: signatures,
+	Signatures: []diagnose.Signature{messages.WebhookCallFailed},
 	Doc: diagnose.Doc{
 		Title: "A webhook's certificate is for another name",
 		Explanation: "The API server calls a webhook's Service by the name SERVICE.NAMESPACE.svc, and the certificate that is served has to have that name among its DNS names; a common name doesn't count. istiod makes " +

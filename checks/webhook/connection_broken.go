@@ -3,6 +3,7 @@ package webhook
 import (
 	"strings"
 
+	"github.com/meshdiag/meshdiag/checks/messages"
 	"github.com/meshdiag/meshdiag/diagnose"
 	"github.com/meshdiag/meshdiag/evidence"
 )
@@ -15,7 +16,7 @@ var ConnectionBroken = diagnose.Check{
 	Symptoms:   symptoms,
 	Needs:      needs,
 	Explains:   follows,
-	Signatures: signatures,
+	Signatures: []diagnose.Signature{messages.WebhookCallFailed, messages.WebhookPatchUnusable},
 	Doc: diagnose.Doc{
 		Title: "The connection to a webhook breaks, or its answer is none",
 		Explanation: "The API server got as far as the address, and no further: nothing listens there (connection refused), the connection was closed in the middle (EOF, reset), or what answered doesn't speak as a " +

@@ -3,6 +3,7 @@ package webhook
 import (
 	"strings"
 
+	"github.com/meshdiag/meshdiag/checks/messages"
 	"github.com/meshdiag/meshdiag/diagnose"
 	"github.com/meshdiag/meshdiag/evidence"
 )
@@ -15,7 +16,7 @@ var Denied = diagnose.Check{
 	Symptoms:   []diagnose.Symptom{diagnose.SymptomPodNotStarting},
 	Needs:      needs,
 	Explains:   []diagnose.CheckID{"startup/replicaset-create-failed"},
-	Signatures: signatures,
+	Signatures: []diagnose.Signature{messages.WebhookDenied},
 	Doc: diagnose.Doc{
 		Title: "An admission webhook refused an object",
 		Explanation: "The webhook was called, and said no: it works. What it was shown is wrong by its rules; its words say what. Istio's validating webhook refuses configuration that can't be right; " +

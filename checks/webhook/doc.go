@@ -9,7 +9,6 @@ package webhook
 import (
 	"time"
 
-	"github.com/meshdiag/meshdiag/checks/messages"
 	"github.com/meshdiag/meshdiag/diagnose"
 	"github.com/meshdiag/meshdiag/evidence"
 )
@@ -20,12 +19,6 @@ var needs = []evidence.Name{
 	evidence.ServingCertificates.Name(), evidence.ControlPlanePods.Name(), evidence.ControlPlaneWorkloads.Name(), evidence.ClusterRoles.Name(),
 	evidence.Namespaces.Name(), evidence.Pods.Name(), evidence.Workloads.Name(), evidence.MatchConditions.Name(),
 	evidence.ClusterEvents.Name(), evidence.LogMessages.Name(), evidence.FleetMesh.Name(), evidence.ControlPlaneRevisions.Name(),
-}
-
-// signatures are the messages that are read.
-var signatures = []diagnose.Signature{
-	messages.WebhookCallFailed, messages.WebhookDenied, messages.WebhookPatchUnusable, messages.TLSRejectedByClient, messages.WebhookPatchFailed,
-	messages.ValidationNotSwitched, messages.ValidationSwitched, messages.WebhookUpdateConflict,
 }
 
 // symptoms are what a person sees whose pods go through a webhook that can't be called: with failurePolicy Fail there are no pods,

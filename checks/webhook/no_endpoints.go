@@ -1,6 +1,7 @@
 package webhook
 
 import (
+	"github.com/meshdiag/meshdiag/checks/messages"
 	"github.com/meshdiag/meshdiag/diagnose"
 	"github.com/meshdiag/meshdiag/evidence"
 )
@@ -13,7 +14,7 @@ var NoEndpoints = diagnose.Check{
 	Symptoms:   symptoms,
 	Needs:      needs,
 	Explains:   follows,
-	Signatures: signatures,
+	Signatures: []diagnose.Signature{messages.WebhookCallFailed},
 	Doc: diagnose.Doc{
 		Title: "Nothing is ready behind a webhook's Service",
 		Explanation: "The API server calls an endpoint of the webhook's Service that is ready, at the port that has the Service's port name. Where there is none every call fails: the pods behind the Service " +

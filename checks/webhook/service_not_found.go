@@ -1,6 +1,7 @@
 package webhook
 
 import (
+	"github.com/meshdiag/meshdiag/checks/messages"
 	"github.com/meshdiag/meshdiag/diagnose"
 	"github.com/meshdiag/meshdiag/evidence"
 )
@@ -13,7 +14,7 @@ var ServiceNotFound = diagnose.Check{
 	Symptoms:   symptoms,
 	Needs:      needs,
 	Explains:   follows,
-	Signatures: signatures,
+	Signatures: []diagnose.Signature{messages.WebhookCallFailed},
 	Doc: diagnose.Doc{
 		Title: "A webhook's Service does not exist",
 		Explanation: "The API server calls a webhook at a Service of the cluster: it looks the Service up, then its port, then an endpoint. Where the Service, or the port that the webhook names, isn't " +

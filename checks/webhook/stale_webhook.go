@@ -1,6 +1,7 @@
 package webhook
 
 import (
+	"github.com/meshdiag/meshdiag/checks/messages"
 	"github.com/meshdiag/meshdiag/diagnose"
 	"github.com/meshdiag/meshdiag/evidence"
 )
@@ -13,7 +14,7 @@ var StaleWebhook = diagnose.Check{
 	Symptoms:   symptoms,
 	Needs:      needs,
 	Explains:   append([]diagnose.CheckID{"webhook/update-conflict"}, follows...),
-	Signatures: signatures,
+	Signatures: []diagnose.Signature{messages.WebhookCallFailed},
 	Doc: diagnose.Doc{
 		Title: "A webhook is left of a control plane that is gone",
 		Explanation: "Each revision of the control plane has webhooks of its own, which name that revision's Service. Where the revision was removed without them, the API server goes on calling a Service that isn't there: " +

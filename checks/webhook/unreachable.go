@@ -4,6 +4,7 @@ import (
 	"regexp"
 	"slices"
 
+	"github.com/meshdiag/meshdiag/checks/messages"
 	"github.com/meshdiag/meshdiag/diagnose"
 	"github.com/meshdiag/meshdiag/evidence"
 )
@@ -16,7 +17,7 @@ var Unreachable = diagnose.Check{
 	Symptoms:   symptoms,
 	Needs:      needs,
 	Explains:   follows,
-	Signatures: signatures,
+	Signatures: []diagnose.Signature{messages.WebhookCallFailed},
 	Doc: diagnose.Doc{
 		Title: "The API server gets no answer from a webhook in time",
 		Explanation: "The API server calls the webhook's pods at their target port, 15017 for istiod. On a private cluster the firewall lets it reach nodes at 443 and 10250 alone unless told otherwise, so that the call " +

@@ -3,6 +3,7 @@ package webhook
 import (
 	"cmp"
 
+	"github.com/meshdiag/meshdiag/checks/messages"
 	"github.com/meshdiag/meshdiag/diagnose"
 	"github.com/meshdiag/meshdiag/evidence"
 )
@@ -15,7 +16,7 @@ var UntrustedCertificate = diagnose.Check{
 	Symptoms:   symptoms,
 	Needs:      needs,
 	Explains:   follows,
-	Signatures: signatures,
+	Signatures: []diagnose.Signature{messages.WebhookCallFailed, messages.TLSRejectedByClient},
 	Doc: diagnose.Doc{
 		Title: "The API server does not trust a webhook's certificate",
 		Explanation: "The API server reached the webhook's server, and broke the handshake off: the certificate isn't signed by an authority in the webhook's caBundle, or is out of date. Most often the caBundle is " +

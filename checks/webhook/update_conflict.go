@@ -14,7 +14,7 @@ var UpdateConflict = diagnose.Check{
 	Severity:   diagnose.Advice,
 	Layer:      diagnose.LayerCluster,
 	Needs:      needs,
-	Signatures: signatures,
+	Signatures: []diagnose.Signature{messages.WebhookUpdateConflict},
 	Doc: diagnose.Doc{
 		Title: "Two writers change a webhook configuration at the same time",
 		Explanation: "Two replicas of istiod, or two revisions, write the same webhook configuration; one is told \"the object has been modified\", reads it again and writes again. By itself that is harmless, and every " +

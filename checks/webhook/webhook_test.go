@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/meshdiag/meshdiag/checks/messages"
 	"github.com/meshdiag/meshdiag/diagnose"
 	"github.com/meshdiag/meshdiag/evidence"
 	"github.com/meshdiag/meshdiag/evidence/kube"
@@ -44,6 +45,12 @@ func all(puts ...put) put {
 			p(s)
 		}
 	}
+}
+
+// signatures are those of all checks of the area.
+var signatures = []diagnose.Signature{
+	messages.WebhookCallFailed, messages.WebhookDenied, messages.WebhookPatchUnusable, messages.TLSRejectedByClient, messages.WebhookPatchFailed,
+	messages.ValidationNotSwitched, messages.ValidationSwitched, messages.WebhookUpdateConflict,
 }
 
 // text is a pasted log: what the area's signatures find in its lines.
