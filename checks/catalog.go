@@ -9,10 +9,12 @@ import (
 	"github.com/meshdiag/meshdiag/checks/config"
 	"github.com/meshdiag/meshdiag/checks/controlplane"
 	"github.com/meshdiag/meshdiag/checks/injection"
+	"github.com/meshdiag/meshdiag/checks/istiod"
 	"github.com/meshdiag/meshdiag/checks/proxyless"
 	"github.com/meshdiag/meshdiag/checks/request"
 	"github.com/meshdiag/meshdiag/checks/traffic"
 	"github.com/meshdiag/meshdiag/checks/vm"
+	"github.com/meshdiag/meshdiag/checks/webhook"
 	"github.com/meshdiag/meshdiag/checks/xds"
 	"github.com/meshdiag/meshdiag/diagnose"
 )
@@ -70,6 +72,8 @@ func All() []diagnose.Check {
 		injection.RevisionNotInstalled,
 		injection.SidecarMissing,
 		injection.WebhookMissing,
+		istiod.NotReady,
+		istiod.RBACDenied,
 		proxyless.AuthorityUnknown,
 		proxyless.BootstrapInvalid,
 		proxyless.BootstrapMissing,
@@ -104,6 +108,18 @@ func All() []diagnose.Check {
 		vm.NotRunning,
 		vm.NotServiceProxy,
 		vm.SerialLogErrors,
+		webhook.CABundleInvalid,
+		webhook.CABundleMissing,
+		webhook.CannotSwitchToFailClosed,
+		webhook.CertificateNameMismatch,
+		webhook.ConnectionBroken,
+		webhook.Denied,
+		webhook.NoEndpoints,
+		webhook.ServiceNotFound,
+		webhook.StaleWebhook,
+		webhook.Unreachable,
+		webhook.UntrustedCertificate,
+		webhook.UpdateConflict,
 		xds.AccessLogUnwritable,
 		xds.AddressInUse,
 		xds.BaselineDifference,
