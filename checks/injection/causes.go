@@ -309,7 +309,14 @@ func relabel(c *diagnose.Cause, b bunch, key, value, remove string, alternative 
 // exhibits show the labels, and what each injector says of them.
 func (s *survey) exhibits(b bunch) []diagnose.Exhibit {
 	var out []diagnose.Exhibit
-	if b.excerpt != "" {
+	shown := ""
+	if b.space.ns != nil {
+		shown = s.labelsOf(b.space.ns.Labels, true)
+	}
+	if b.first != nil {
+		shown += s.describe(b.first.pod)
+	}
+	if _, what, _ := strings.Cut(b.excerpt, ": "); b.excerpt != "" && !strings.Contains(shown, what) {
 		fact := evidence.Namespaces.Name()
 		switch {
 		case strings.HasPrefix(b.excerpt, "ConfigMap "):

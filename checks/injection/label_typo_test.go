@@ -17,12 +17,12 @@ func TestLabelTypo(t *testing.T) {
 	checkstest.Run(t, LabelTypo, append([]checkstest.Case{
 		{Name: "as a guide prints it", Request: ofNamespace, Put: typo("istio-inject", "enabled"), Want: []checkstest.Want{{
 			Subject: "namespace shop", Key: "", Confidence: diagnose.Confirmed, Summary: "Namespace shop is labelled istio-inject=enabled, which no injector looks at; the label is istio-injection=enabled (pod shop/checkout-6d5f-x2x9k).",
-			Excerpt: "label of namespace shop: istio-inject=enabled", Params: map[string]string{"ns_label": "istio-injection=enabled", "ns_remove": "istio-inject", "restart": "deployment/checkout"}}}},
+			Excerpt: "namespace shop: labels istio-inject=enabled", Params: map[string]string{"ns_label": "istio-injection=enabled", "ns_remove": "istio-inject", "restart": "deployment/checkout"}}}},
 		{Name: "a value", Request: ofNamespace, Put: typo("istio-injection", "true"), Want: []checkstest.Want{{Summary: "istio-injection=true", Params: map[string]string{"ns_remove": ""}}}},
 		{Name: "a letter off in the value", Request: ofNamespace, Put: typo("istio-injection", "enable"), Want: []checkstest.Want{{}}},
 		{Name: "a capital", Request: ofNamespace, Put: typo("istio-injection", "Enabled"), Want: []checkstest.Want{{}}},
 		{Name: "two letters off in the key", Request: ofNamespace, Put: typo("istio-injecton", "enabled"), Want: []checkstest.Want{{}}},
-		{Name: "a swap", Request: ofNamespace, Put: typo("isito-injection", "enabled"), Want: []checkstest.Want{{}}},
+		{Name: "a swap", Request: ofNamespace, Put: typo("isito-injection", "enabled"), Want: []checkstest.Want{{Excerpt: "label of namespace shop: isito-injection=enabled"}}},
 		{Name: "the label of pods on a namespace", Request: ofNamespace, Put: typo("sidecar.istio.io/inject", "true"), Want: []checkstest.Want{{Params: map[string]string{"ns_label": "istio-injection=enabled", "ns_remove": "sidecar.istio.io/inject"}}}},
 		{Name: "of the revision's key", Request: ofNamespace, Put: all(byRevision, spaces(shop("istio.io/revision", "asm-1234-7")), pods(pod())), Want: []checkstest.Want{{Params: map[string]string{"ns_label": "istio.io/rev=asm-1234-7"}}}},
 		{Name: "without a pod yet", Request: ofNamespace, Put: all(byDefault, spaces(shop("istio-inject", "enabled")), pods()), Want: []checkstest.Want{{}}},
