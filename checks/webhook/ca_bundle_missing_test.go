@@ -38,7 +38,7 @@ func TestCABundleMissing(t *testing.T) {
 		{Name: "all rights", Request: ofShop, Put: all(well(injector("", entriesWith(empty))), role("*")), Want: []checkstest.Want{{Params: map[string]string{"lacks": ""}}}},
 		{Name: "a validator that was never filled in", Request: ofShop, Put: well(injector(""), validator("", entriesWith(empty), entriesWith(ignored))), Want: []checkstest.Want{{Key: "webhooks/istio-validator-istio-system", Severity: diagnose.Advice}}},
 		{Name: "as kubectl prints it", Put: hookFile(injector("", entriesWith(empty))), Want: []checkstest.Want{{Confidence: diagnose.Confirmed, Severity: diagnose.Blocking}}},
-		{Name: "a manifest", Put: hookFile(injector("", entriesWith(empty), template)), Want: []checkstest.Want{{Confidence: diagnose.Possible, Severity: diagnose.Advice, Summary: "leaves caBundle empty"}}},
+		{Name: "a manifest", Put: hookFile(injector("", entriesWith(empty), template)), Want: []checkstest.Want{{Key: "webhooks/istio-sidecar-injector", Confidence: diagnose.Possible, Severity: diagnose.Advice, Summary: "leaves caBundle empty"}}},
 		{Name: "a manifest, and the message", Put: all(hookFile(injector("", entriesWith(empty), template)), text(call+unknown)), Want: []checkstest.Want{{Subject: ofIstiod, Confidence: diagnose.Likely, Severity: diagnose.Blocking}}},
 		{Name: "istiod may not write it", Put: text(forbidden), Want: []checkstest.Want{{Subject: "webhook istio-sidecar-injector", Summary: "can't be given its caBundle by istiod", Confidence: diagnose.Likely}}},
 		{Name: "another one's, which keeps pods from being made", Request: ofShop, Put: all(hooks(certManager("pods", entriesWith(empty))), injected, quiet()), Want: []checkstest.Want{{Subject: ofManager, Severity: diagnose.Blocking, Summary: "not the mesh's"}}},

@@ -187,10 +187,15 @@ func (s *survey) ofFault(u *server, f *fault) *diagnose.Cause {
 	}
 	c := s.cause(u, f.hooks, list)
 	c.Confidence, c.Evidence = f.confidence, f.shown
-	if len(list) > 0 && f.params["manifest"] != "" {
+	switch {
+	case f.params["manifest"] == "":
+		if f.severity != diagnose.SeverityUnset {
+			c.Severity = f.severity
+		}
+	case len(list) > 0:
 		c.Confidence = diagnose.Likely // the manifest alone says little, a failed call besides much
-	} else if f.severity != diagnose.SeverityUnset {
-		c.Severity = f.severity
+	default:
+		c.Severity, c.Key = f.severity, "webhooks/"+c.Params["configuration"] // and so little explains nothing
 	}
 	c.Summary = sentence(f.summary + s.foreign(u))
 	for k, v := range f.params {
