@@ -242,8 +242,8 @@ func liveLog(m *evidence.LogMessage) {
 
 func times(n int) func(*evidence.LogMessage) { return func(m *evidence.LogMessage) { m.Count = n } }
 
-// over gives a message the time of its first and last occurrence, before noon.
-func over(from, to time.Duration) func(*evidence.LogMessage) {
+// span gives a message the time of its first and last occurrence, before noon.
+func span(from, to time.Duration) func(*evidence.LogMessage) {
 	return func(m *evidence.LogMessage) { m.First, m.Last = noon.Add(-from), noon.Add(-to) }
 }
 

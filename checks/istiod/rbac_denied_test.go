@@ -53,11 +53,11 @@ func TestRBACDenied(t *testing.T) {
 				Params:  map[string]string{"workload": "deployment/istiod", "kind": "wasmplugins.extensions.istio.io"}}},
 		},
 		{
-			Name: "live, and it runs", Request: ofPod, Put: all(live(evidence.ControlPlaneWorkloads, up), logs(wasm(liveIstiod, times(40), over(time.Hour, 20*time.Second)))),
+			Name: "live, and it runs", Request: ofPod, Put: all(live(evidence.ControlPlaneWorkloads, up), logs(wasm(liveIstiod, times(40), span(time.Hour, 20*time.Second)))),
 			Want: []checkstest.Want{{Confidence: diagnose.Likely, Severity: diagnose.Degrading}},
 		},
 		{
-			Name: "live, and it doesn't get ready", Request: ofPod, Put: all(live(evidence.ControlPlaneWorkloads, down), logs(wasm(liveIstiod, times(40), over(time.Hour, 20*time.Second)))),
+			Name: "live, and it doesn't get ready", Request: ofPod, Put: all(live(evidence.ControlPlaneWorkloads, down), logs(wasm(liveIstiod, times(40), span(time.Hour, 20*time.Second)))),
 			Want: []checkstest.Want{{Severity: diagnose.Blocking}},
 		},
 		{
@@ -73,7 +73,7 @@ func TestRBACDenied(t *testing.T) {
 			Want: []checkstest.Want{{Subject: "istio-pilot-service-account"}},
 		},
 		{
-			Name: "once, live", Request: ofPod, Put: all(live(evidence.ControlPlaneWorkloads, up), logs(wasm(liveIstiod, over(time.Minute, time.Minute)))),
+			Name: "once, live", Request: ofPod, Put: all(live(evidence.ControlPlaneWorkloads, up), logs(wasm(liveIstiod, span(time.Minute, time.Minute)))),
 			Want: []checkstest.Want{{Confidence: diagnose.Possible, Severity: diagnose.Degrading}},
 		},
 		{
@@ -97,7 +97,7 @@ func TestRBACDenied(t *testing.T) {
 		{Name: "a kind that it makes no configuration of", Request: ofFiles, Put: logs(refusal("istiod", "deployments", "apps", ""))},
 		{Name: "another account of the namespace", Request: ofFiles, Put: logs(refusal("kiali-service-account", "pods", "", ""))},
 		{Name: "an operator", Request: ofFiles, Put: logs(refusal("pso-pulsar-operator-zookeeper-controller-manager", "peerauthentications", "security.istio.io", ""))},
-		{Name: "over", Request: ofPod, Put: all(live(evidence.ControlPlaneWorkloads, up), logs(wasm(liveIstiod, times(4), over(time.Hour, 50*time.Minute))))},
+		{Name: "over", Request: ofPod, Put: all(live(evidence.ControlPlaneWorkloads, up), logs(wasm(liveIstiod, times(4), span(time.Hour, 50*time.Minute))))},
 		{Name: "its role has it all", Request: ofPod, Put: all(live(evidence.ControlPlaneWorkloads, up), live(evidence.ClusterRoles, role("istiod-clusterrole-istio-system")))},
 		{Name: "an older istiod needs less", Request: ofPod, Put: all(live(evidence.ControlPlaneWorkloads, deployment("default", func(w *kube.Workload) { w.Spec.Template.Spec.Containers[0].Image = "istio/pilot:1.8.6" })),
 			live(evidence.ClusterRoles, role("istiod-istio-system", "extensions.istio.io", "telemetry.istio.io", "discovery.k8s.io")))},
