@@ -18,8 +18,9 @@ import (
 type bundle struct {
 	problem string // why it is of no use, as a sentence goes on: "isn't base64"; "" for none
 	pool    *x509.CertPool
-	names   []string  // the subjects of its certificates
-	until   time.Time // when the last certificate that is valid now stops to be; zero where the time isn't known
+	names   []string      // the subjects of its certificates
+	until   time.Time     // when the last certificate that is valid now stops to be; zero where the time isn't known
+	life    time.Duration // of that certificate
 }
 
 // maxBundle bounds the certificates of a caBundle that are looked at.
@@ -56,7 +57,7 @@ func readBundle(b kube.Bundle, at time.Time) bundle {
 		if valid(c, at) {
 			dated++
 			if !at.IsZero() && c.NotAfter.After(out.until) {
-				out.until = c.NotAfter
+				out.until, out.life = c.NotAfter, c.NotAfter.Sub(c.NotBefore)
 			}
 		}
 	}
@@ -73,6 +74,15 @@ func readBundle(b kube.Bundle, at time.Time) bundle {
 		out.problem = fmt.Sprintf("has expired: %s was valid until %s", subject(last), last.NotAfter.UTC().Format(time.RFC3339))
 	}
 	return out
+}
+
+// ends says whether all that is valid in the bundle stops to be soon.
+func (b bundle) ends(at time.Time) bool {
+	limit := soon
+	if b.life <= shortLived {
+		limit = b.life / 3
+	}
+	return !b.until.IsZero() && b.until.Sub(at) < limit
 }
 
 func valid(c *x509.Certificate, at time.Time) bool {

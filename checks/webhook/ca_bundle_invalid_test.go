@@ -16,6 +16,7 @@ func TestCABundleInvalid(t *testing.T) {
 	other := authorityOf("cluster.local", seen.Add(-24*time.Hour), seen.Add(3000*24*time.Hour)) // another one of the same name
 	expired := authorityOf("old", seen.Add(-48*time.Hour), seen.Add(-time.Hour))
 	ending := authorityOf("ending", seen.Add(-48*time.Hour), seen.Add(40*24*time.Hour))
+	daily := authorityOf("daily", seen.Add(-time.Hour), seen.Add(23*time.Hour))
 	both := append(append([]byte{}, ending.pem...), authority().pem...)
 	checkstest.Run(t, CABundleInvalid, []checkstest.Case{
 		{Name: "not base64", Request: ofShop, Put: well(injector("", bundled(kube.Bundle{Raw: "CA_BUNDLE"}))), Want: []checkstest.Want{{
@@ -34,6 +35,7 @@ func TestCABundleInvalid(t *testing.T) {
 		{Name: "verified", Request: ofShop, Put: all(well(injector(""), validator("")), serving(authority(), far, istiodName))},
 		{Name: "two authorities, one of them signed", Request: ofShop, Put: all(well(injector("", bundled(kube.Bundle{PEM: both}))), serving(authority(), far, istiodName))},
 		{Name: "one of two expires soon", Request: ofShop, Put: well(injector("", bundled(kube.Bundle{PEM: both})))},
+		{Name: "one that lives a day, and is renewed by a program", Request: ofShop, Put: well(injector("", bundled(kube.Bundle{PEM: daily.pem})))},
 		{Name: "empty", Request: ofShop, Put: well(injector("", entriesWith(empty)))},
 		{Name: "another name", Request: ofShop, Put: all(well(injector("")), serving(authority(), far, "istiod-canary.istio-system.svc"))},
 		{Name: "what is served has expired", Request: ofShop, Put: all(well(injector("")), serving(authority(), seen.Add(-time.Hour), istiodName))},

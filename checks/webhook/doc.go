@@ -55,6 +55,7 @@ const (
 	// settling is how long an installation may take until istiod has filled in the caBundle, tried its validating webhook, and set
 	// its failurePolicy to Fail: it takes a minute or two once a pod of istiod is ready.
 	settling = 10 * time.Minute
-	// soon is when a caBundle that expires is worth a word.
-	soon = 60 * 24 * time.Hour
+	// soon is when a caBundle that expires is worth a word; of one that lives no longer than shortLived, and so is renewed by a
+	// program, only when less than a third of its time is left.
+	soon, shortLived = 60 * 24 * time.Hour, 7 * 24 * time.Hour
 )

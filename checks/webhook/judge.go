@@ -326,7 +326,7 @@ func (s *survey) judgeBundles(u *server, hooks []hook) {
 		switch {
 		case b.problem != "":
 			bad, why = append(bad, h), b.problem
-		case !b.until.IsZero() && b.until.Sub(h.source.Time) < soon:
+		case b.ends(h.source.Time):
 			ending, until = append(ending, h), b.until.UTC().Format(time.DateOnly)
 		}
 	}
