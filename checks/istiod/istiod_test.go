@@ -114,8 +114,8 @@ func istiod(rev string, change ...func(*kube.Pod)) kube.Pod {
 	return p
 }
 
-// state makes a pod one whose container isn't ready, in a state.
-func state(s kube.ContainerState, last *kube.Terminated) func(*kube.Pod) {
+// inState makes a pod one whose container isn't ready, in a state.
+func inState(s kube.ContainerState, last *kube.Terminated) func(*kube.Pod) {
 	return func(p *kube.Pod) {
 		unready(p)
 		c := &p.Status.Containers[0]

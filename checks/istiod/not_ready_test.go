@@ -25,7 +25,7 @@ func TestNotReady(t *testing.T) {
 	checkstest.Run(t, NotReady, []checkstest.Case{
 		{
 			Name: "image", Request: ofPod,
-			Put: all(plan(down, istiod("default", state(waits("ImagePullBackOff", `Back-off pulling image "gcr.io/istio-release/pilot:1.20.3"`), nil))),
+			Put: all(plan(down, istiod("default", inState(waits("ImagePullBackOff", `Back-off pulling image "gcr.io/istio-release/pilot:1.20.3"`), nil))),
 				live(evidence.ClusterEvents, event("Pod", "istiod-7d9c-2b4kx", "Failed", `Failed to pull image "gcr.io/istio-release/pilot:1.20.3": rpc error: code = NotFound desc = not found`))),
 			Want: []checkstest.Want{{Subject: subject, Confidence: diagnose.Confirmed, Severity: diagnose.Blocking,
 				Summary: `No pod of Deployment istio-system/istiod is ready (0 of 1): istiod-7d9c-2b4kx can't pull the image gcr.io/istio-release/pilot:1.20.3 (ImagePullBackOff): Failed to pull image`,
@@ -33,15 +33,15 @@ func TestNotReady(t *testing.T) {
 		},
 		{
 			Name: "crash", Request: ofNamespace,
-			Put:  plan(down, istiod("default", state(waits("CrashLoopBackOff", "back-off 5m0s"), &kube.Terminated{ExitCode: 1, Reason: "Error"}))),
+			Put:  plan(down, istiod("default", inState(waits("CrashLoopBackOff", "back-off 5m0s"), &kube.Terminated{ExitCode: 1, Reason: "Error"}))),
 			Want: want(subject, "container discovery ended with exit code 1 and was restarted 12 times."),
 		},
 		{
-			Name: "out of memory", Request: ofNamespace, Put: plan(down, istiod("default", state(waits("CrashLoopBackOff", ""), oom))),
+			Name: "out of memory", Request: ofNamespace, Put: plan(down, istiod("default", inState(waits("CrashLoopBackOff", ""), oom))),
 			Want: []checkstest.Want{{Subject: subject, Summary: "exit code 137, OOMKilled", Params: map[string]string{"oom": "yes"}}},
 		},
 		{
-			Name: "started again, and not ready yet", Request: ofNamespace, Put: plan(down, istiod("default", state(runs(), oom))),
+			Name: "started again, and not ready yet", Request: ofNamespace, Put: plan(down, istiod("default", inState(runs(), oom))),
 			Want: want(subject, "ended with exit code 137, OOMKilled and was restarted 12 times"),
 		},
 		{
@@ -49,18 +49,18 @@ func TestNotReady(t *testing.T) {
 			Want: want(subject, "istiod-7d9c-2b4kx can't be scheduled: 0/3 nodes are available: 3 Insufficient cpu."),
 		},
 		{
-			Name: "a Secret that isn't there", Request: ofNamespace, Put: plan(down, istiod("default", state(waits("CreateContainerConfigError", `secret "cacerts" not found`), nil))),
+			Name: "a Secret that isn't there", Request: ofNamespace, Put: plan(down, istiod("default", inState(waits("CreateContainerConfigError", `secret "cacerts" not found`), nil))),
 			Want: want(subject, `container discovery can't be started (CreateContainerConfigError): secret "cacerts" not found`),
 		},
 		{
 			Name: "a volume", Request: ofNamespace,
-			Put: all(plan(down, istiod("default", state(waits("ContainerCreating", ""), nil))),
+			Put: all(plan(down, istiod("default", inState(waits("ContainerCreating", ""), nil))),
 				live(evidence.ClusterEvents, event("Pod", "istiod-7d9c-2b4kx", "FailedMount", `MountVolume.SetUp failed for volume "istio-csr-ca-configmap" : configmap "istio-ca-root-cert" not found`))),
 			Want: want(subject, "lacks a volume: MountVolume.SetUp failed"),
 		},
 		{
 			Name: "runs and isn't ready", Request: ofNamespace,
-			Put: all(plan(down, istiod("default", state(runs(), nil))),
+			Put: all(plan(down, istiod("default", inState(runs(), nil))),
 				live(evidence.ClusterEvents, event("Pod", "istiod-7d9c-2b4kx", "Unhealthy", "Readiness probe failed: HTTP probe failed with statuscode: 503"))),
 			Want: want(subject, "runs, and its container discovery is not ready: Readiness probe failed: HTTP probe failed with statuscode: 503."),
 		},
@@ -114,17 +114,17 @@ func TestNotReady(t *testing.T) {
 			Want: []checkstest.Want{{Subject: "Deployment istio-system/istiod-asm-1260-11", Severity: diagnose.Degrading, Key: "namespaces/istio-system/workloads/Deployment/istiod-asm-1260-11"}},
 		},
 		{
-			Name: "the pods of a file", Request: ofFiles, Put: file(evidence.ControlPlanePods, istiod("default", state(waits("CrashLoopBackOff", ""), oom))),
+			Name: "the pods of a file", Request: ofFiles, Put: file(evidence.ControlPlanePods, istiod("default", inState(waits("CrashLoopBackOff", ""), oom))),
 			Want: []checkstest.Want{{Subject: subject, Confidence: diagnose.Likely}}, Unfilled: []string{"workload"},
 		},
 
 		{Name: "ready", Request: ofPod, Put: plan(deployment("default"), istiod("default"))},
-		{Name: "mid-rollout", Request: ofPod, Put: plan(deployment("default"), istiod("default"), istiod("default", named("istiod-8f-new"), state(waits("ImagePullBackOff", ""), nil)))},
+		{Name: "mid-rollout", Request: ofPod, Put: plan(deployment("default"), istiod("default"), istiod("default", named("istiod-8f-new"), inState(waits("ImagePullBackOff", ""), nil)))},
 		{Name: "ready by its pod", Request: ofPod, Put: plan(down, istiod("default"))},
 		{Name: "an old revision scaled to zero", Request: ofNamespace,
 			Put: all(live(evidence.ControlPlaneWorkloads, deployment("default"), deployment("asm-1234-1", scaledTo(0))), live(evidence.ControlPlanePods, istiod("default")))},
-		{Name: "started just now", Request: ofPod, Put: plan(down, istiod("default", made(20*time.Second), state(waits("ContainerCreating", ""), nil)))},
-		{Name: "started just now, and runs", Request: ofPod, Put: plan(down, istiod("default", made(20*time.Second), state(runs(), nil)))},
+		{Name: "started just now", Request: ofPod, Put: plan(down, istiod("default", made(20*time.Second), inState(waits("ContainerCreating", ""), nil)))},
+		{Name: "started just now, and runs", Request: ofPod, Put: plan(down, istiod("default", made(20*time.Second), inState(runs(), nil)))},
 		{Name: "installed just now", Request: ofPod, Put: plan(deployment("default", noneReady, func(w *kube.Workload) { w.Created = noon.Add(-3 * time.Second) }))},
 		{Name: "managed, by its injector", Request: ofPod, Put: all(plan(down), live(evidence.MutatingWebhooks, managedInjector())), Outcome: diagnose.OutcomeSkipped, Reason: "Google runs the control plane"},
 		{Name: "managed, by the fleet", Request: ofPod, Put: all(plan(down), func(s *evidence.Set) {
