@@ -31,7 +31,7 @@ func TestWebhookCorpus(t *testing.T) {
 		{"the managed control plane's validator, beside pods", []string{corpusManaged, corpusPods}, "", "", "namespaces and pods say nothing of webhooks"},
 		{"an injector's manifest", []string{corpusWebhook}, "", "webhook/ca-bundle-missing advice possible", "a manifest leaves caBundle to istiod; whether it is empty in a cluster isn't known"},
 		{"and a call that isn't verified", []string{corpusWebhook}, message + "x509: certificate signed by unknown authority\n", "webhook/ca-bundle-missing blocking likely", "both together say that it is empty in the cluster"},
-		{"and a call without endpoints", []string{corpusPods}, message + "no endpoints available for service \"istiod\"\n", "webhook/no-endpoints blocking likely", "the message says so"},
+		{"a call without endpoints", []string{corpusManaged}, message + "no endpoints available for service \"istiod\"\n", "webhook/no-endpoints blocking likely", "the message says so"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			files := corpusFiles(t, tc.files...)
