@@ -22,7 +22,7 @@ var InjectorFailed = diagnose.Check{
 	Needs: []evidence.Name{
 		evidence.LogMessages.Name(), evidence.MutatingWebhooks.Name(), evidence.ControlPlaneWorkloads.Name(), evidence.ControlPlaneRevisions.Name(), evidence.FleetMesh.Name(),
 	},
-	Explains:   []diagnose.CheckID{idMissing},
+	Explains:   []diagnose.CheckID{idMissing, "startup/replicaset-create-failed"},
 	Signatures: []diagnose.Signature{messages.PodInjectionFailed, messages.WebhookDenied},
 	Doc: diagnose.Doc{
 		Title: "The injector was called and could not inject",

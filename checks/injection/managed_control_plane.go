@@ -25,7 +25,7 @@ var ManagedControlPlane = diagnose.Check{
 	Needs: []evidence.Name{
 		evidence.FleetMesh.Name(), evidence.ControlPlaneRevisions.Name(), evidence.MutatingWebhooks.Name(), evidence.LogMessages.Name(),
 	},
-	Explains:   []diagnose.CheckID{idSelected, idMissing},
+	Explains:   []diagnose.CheckID{idSelected, idMissing, "startup/replicaset-create-failed"},
 	Signatures: []diagnose.Signature{messages.WebhookCallFailed},
 	Doc: diagnose.Doc{
 		Title: "The managed control plane is not ready",
