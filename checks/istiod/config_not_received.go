@@ -26,7 +26,7 @@ var ConfigNotReceived = diagnose.Check{
 			{Text: "See whether istiod runs and is ready", Command: "kubectl -n istio-system get pods -l app=istiod -o wide"},
 			{If: "known_pod", Text: "Read what the proxy's agent says of its connection to istiod (\"failed to connect to upstream\", \"failed to create certificate\")", Command: "kubectl -n {{namespace}} logs {{pod}} -c istio-proxy --tail=200"},
 			{Unless: "known_pod", Text: "Read what the proxy's agent says of its connection to istiod (\"failed to connect to upstream\", \"failed to create certificate\") in the same log."},
-			{If: "known_pod", Text: "Ask istiod for its version from within the pod: an answer says that the way to port 15012 is open", Command: "kubectl -n {{namespace}} exec {{pod}} -c istio-proxy -- curl -sS -m 5 http://istiod.istio-system:15014/version"},
+			{If: "known_pod", Text: "Ask istiod for its version from within the pod: an answer says that its name resolves and that it runs; configuration comes from port 15012 beside it. Distroless images of the proxy have no curl", Command: "kubectl -n {{namespace}} exec {{pod}} -c istio-proxy -- curl -sS -m 5 http://istiod.istio-system:15014/version"},
 			{Text: "See whether a NetworkPolicy keeps the pod's namespace from istio-system, ports 15012 and 15014", Command: "kubectl get networkpolicies -A"},
 			{If: "part", Text: "A part came: istiod is reached. See whether it is overloaded, and what its log says of this proxy", Command: "kubectl -n istio-system logs -l app=istiod --tail=200"},
 			{Text: "See which proxies istiod knows", Command: "istioctl proxy-status"},

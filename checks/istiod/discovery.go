@@ -3,7 +3,6 @@ package istiod
 import (
 	"encoding/json"
 	"fmt"
-	"net"
 	"regexp"
 	"slices"
 	"strconv"
@@ -134,11 +133,12 @@ func ofGoogle(value string) bool {
 
 // splitAddress takes an address apart; port is 0 where there is none.
 func splitAddress(value string) (host string, port int) {
-	host, p, err := net.SplitHostPort(value)
-	if err != nil {
-		return strings.TrimSuffix(value, "."), 0
+	host = value
+	if i := strings.LastIndexByte(value, ':'); i >= 0 && !strings.Contains(value[i:], "]") && (strings.Count(value, ":") == 1 || value[0] == '[') {
+		if n, err := strconv.Atoi(value[i+1:]); err == nil {
+			host, port = value[:i], n
+		}
 	}
-	port, _ = strconv.Atoi(p)
 	return strings.TrimSuffix(host, "."), port
 }
 

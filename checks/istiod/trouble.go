@@ -22,7 +22,7 @@ type trouble struct {
 const (
 	outOfMemory = "oom"
 	crashing    = "crash"
-	noImage     = "image"
+	noImage     = "pull"
 	badSpec     = "spec"
 	evicted     = "evicted"
 	unscheduled = "scheduling"

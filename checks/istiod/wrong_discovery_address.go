@@ -32,10 +32,11 @@ var WrongDiscoveryAddress = diagnose.Check{
 		Remedy: []diagnose.Step{
 			{Text: "See which istiod there is", Command: "kubectl get services -A -l app=istiod"},
 			{If: "configmap", Text: "Correct discoveryAddress under defaultConfig in the mesh's configuration: in the values or the IstioOperator that it was installed from (meshConfig.defaultConfig.discoveryAddress), or the next upgrade brings it back. See it", Command: "kubectl -n {{namespace}} get configmap {{configmap}} -o yaml"},
-			{If: "annotated", Text: "Take discoveryAddress out of the annotation proxy.istio.io/config of the pod template, so that the mesh's own holds, or correct it", Command: "kubectl -n {{namespace}} get {{workload}} -o yaml"},
+			{If: "annotated", Text: "Take discoveryAddress out of the annotation proxy.istio.io/config of the pod template, so that the mesh's own holds, or correct it", Command: "kubectl -n {{namespace}} get {{annotated}} -o yaml"},
 			{If: "right", Text: "What is there is {{right}}."},
 			{If: "log", Text: "Find what the proxy was told: the annotation proxy.istio.io/config of the pod, and the mesh's configuration", Command: "kubectl -n istio-system get configmaps -o yaml | grep -n discoveryAddress"},
-			{Text: "Then restart the workloads: a proxy reads the address when its pod is made", Command: "kubectl -n {{app_namespace}} rollout restart {{app_workload}}"},
+			{If: "app_workload", Text: "Then restart the workload: a proxy reads the address when its pod is made", Command: "kubectl -n {{app_namespace}} rollout restart {{app_workload}}"},
+			{Unless: "app_workload", Text: "Then restart the workloads whose proxies look there (kubectl rollout restart): a proxy reads the address when its pod is made."},
 		},
 		References: []string{refMeshConfig, refProxyIssues},
 	},
@@ -91,13 +92,17 @@ func (a *address) cause(req diagnose.Request, problem string, services []evidenc
 		c.Params[k] = s
 	}
 	if a.params["configmap"] == "" {
-		c.Params["annotated"] = "yes"
+		c.Params["annotated"] = a.params["workload"]
+		if a.params["workload"] == "" {
+			c.Params["annotated"] = "pod/" + a.params["pod"]
+		}
 		c.Params["app_namespace"], c.Params["app_workload"] = a.params["namespace"], a.params["workload"]
+	} else {
+		withApp(req, c.Params)
 	}
 	others := istiods(services)
 	c.Params["right"] = some(others)
 	c.Evidence = append(c.Evidence, diagnose.Exhibit{Fact: evidence.ClusterServices.Name(), Excerpt: "Services of istiod: " + orNone(some(others))})
-	withApp(req, c.Params)
 	n := 0
 	for _, m := range logs {
 		host, _ := splitAddress(a.value)
@@ -111,14 +116,8 @@ func (a *address) cause(req diagnose.Request, problem string, services []evidenc
 
 // withApp names what is to be restarted, where the request tells it.
 func withApp(req diagnose.Request, params map[string]string) {
-	if params["app_namespace"] == "" {
-		params["app_namespace"] = req.Target.Namespace
-	}
-	if kind, name, ok := strings.Cut(req.Target.Workload, "/"); ok && params["app_workload"] == "" {
-		params["app_workload"] = strings.ToLower(kind) + "/" + name
-	}
-	if params["app_workload"] == "" {
-		params["app_workload"] = "deployments"
+	if kind, name, ok := strings.Cut(req.Target.Workload, "/"); ok {
+		params["app_namespace"], params["app_workload"] = req.Target.Namespace, strings.ToLower(kind)+"/"+name
 	}
 }
 

@@ -30,7 +30,7 @@ func TestWrongDiscoveryAddress(t *testing.T) {
 			Name: "the mesh's", Request: ofNamespace, Put: all(services, live(evidence.ConfigMaps, mesh("istio", wrong))),
 			Want: []checkstest.Want{{Subject: "ConfigMap istio-system/istio", Confidence: diagnose.Confirmed,
 				Summary: "ConfigMap istio-system/istio sends proxies to istiod at istiod-asm-1234-1.istio-system.svc:15012, and Service istio-system/istiod-asm-1234-1 does not exist.",
-				Params:  map[string]string{"right": "istiod.istio-system.svc:15012", "configmap": "istio", "app_namespace": "shop"}}},
+				Params:  map[string]string{"right": "istiod.istio-system.svc:15012", "configmap": "istio"}}},
 		},
 		{
 			Name: "the mesh's, quoted, with the domain, and what the proxy says", Request: ofPod,
@@ -46,7 +46,7 @@ func TestWrongDiscoveryAddress(t *testing.T) {
 			Name: "a pod's annotation", Request: ofPod,
 			Put: all(services, live(evidence.ConfigMaps, mesh("istio", "istiod.istio-system.svc:15012")), live(evidence.Pods, app(annotation("proxy.istio.io/config", `{"discoveryAddress": "`+wrong+`"}`)))),
 			Want: []checkstest.Want{{Subject: "pod shop/checkout-6d5f-x2x9k", Key: "", Summary: "Pod shop/checkout-6d5f-x2x9k sends", Confidence: diagnose.Confirmed,
-				Params: map[string]string{"annotated": "yes", "app_workload": "deployment/checkout"}}},
+				Params: map[string]string{"annotated": "deployment/checkout", "app_workload": "deployment/checkout"}}},
 		},
 		{
 			Name: "the pods' environment", Request: ofNamespace,
@@ -67,8 +67,7 @@ func TestWrongDiscoveryAddress(t *testing.T) {
 		},
 		{
 			Name: "a log: a name that doesn't resolve", Request: ofFiles, Put: logs(said(messages.AgentUpstreamFailed, "proxy.log", noHost)),
-			Want:     []checkstest.Want{{Confidence: diagnose.Likely, Summary: "The proxy looks for istiod at istiod-old.istio-system.svc, a name that does not resolve."}},
-			Unfilled: []string{"app_namespace"},
+			Want: []checkstest.Want{{Confidence: diagnose.Likely, Summary: "The proxy looks for istiod at istiod-old.istio-system.svc, a name that does not resolve."}},
 		},
 		{
 			Name: "a log, and the Services", Request: ofPod, Put: all(services, logs(said(messages.AgentUpstreamFailed, "proxy.log", noHost))),
@@ -76,13 +75,11 @@ func TestWrongDiscoveryAddress(t *testing.T) {
 		},
 		{
 			Name: "a log: no upstream", Request: ofFiles, Put: logs(said(messages.StreamClosed, "proxy.log", noUpstream), said(messages.ProxyNotReady, "proxy.log", notYet)),
-			Want:     []checkstest.Want{{Confidence: diagnose.Possible, Summary: "finds no upstream for its control plane"}},
-			Unfilled: []string{"app_namespace"},
+			Want: []checkstest.Want{{Confidence: diagnose.Possible, Summary: "finds no upstream for its control plane"}},
 		},
 		{
 			Name: "two logs", Request: ofFiles, Put: logs(said(messages.AgentUpstreamFailed, "a.log", noHost), said(messages.ProxyNotReady, "b.log", notYet)),
-			Want:     []checkstest.Want{{Key: "files/a.log", Subject: "the proxy that wrote a.log"}},
-			Unfilled: []string{"app_namespace"},
+			Want: []checkstest.Want{{Key: "files/a.log", Subject: "the proxy that wrote a.log"}},
 		},
 
 		{Name: "right", Request: ofNamespace, Put: all(services, live(evidence.ConfigMaps, mesh("istio", "istiod.istio-system.svc:15012")))},
