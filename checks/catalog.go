@@ -12,6 +12,7 @@ import (
 	"github.com/meshdiag/meshdiag/checks/istiod"
 	"github.com/meshdiag/meshdiag/checks/proxyless"
 	"github.com/meshdiag/meshdiag/checks/request"
+	"github.com/meshdiag/meshdiag/checks/startup"
 	"github.com/meshdiag/meshdiag/checks/traffic"
 	"github.com/meshdiag/meshdiag/checks/vm"
 	"github.com/meshdiag/meshdiag/checks/webhook"
@@ -72,8 +73,12 @@ func All() []diagnose.Check {
 		injection.RevisionNotInstalled,
 		injection.SidecarMissing,
 		injection.WebhookMissing,
+		istiod.ConfigNotReceived,
+		istiod.ConfigRejected,
 		istiod.NotReady,
 		istiod.RBACDenied,
+		istiod.UnsyncedProxies,
+		istiod.WrongDiscoveryAddress,
 		proxyless.AuthorityUnknown,
 		proxyless.BootstrapInvalid,
 		proxyless.BootstrapMissing,
@@ -87,6 +92,13 @@ func All() []diagnose.Check {
 		request.ShutdownRace,
 		request.Timeout,
 		request.UpstreamRefused,
+		startup.InitContainerBlocked,
+		startup.IstioInitFailed,
+		startup.JobNeverCompletes,
+		startup.ProxyNotReady,
+		startup.ProxyOOM,
+		startup.ProxyReadinessTimeout,
+		startup.ReplicaSetCreateFailed,
 		traffic.EndpointUnreachable,
 		traffic.ExcludedDestination,
 		traffic.InboundPortDropped,
