@@ -39,7 +39,7 @@ type survey struct {
 	req     diagnose.Request
 	view    *evidence.View
 	servers []*server
-	asked   []kube.Pod // whose creation the request asks about, one of each maker
+	asked   []kube.Pod // see askedPods
 	spaces  []evidence.Objects[kube.Namespace]
 	results []evidence.MatchConditionResult
 
@@ -47,7 +47,7 @@ type survey struct {
 	endpoints   []evidence.Objects[kube.EndpointSlice]
 	pods        []evidence.Objects[kube.Pod] // istiod's, then others
 	deployments []evidence.Objects[kube.Workload]
-	workloads   []kube.Workload // those asked about, with what they make
+	workloads   []kube.Workload
 	roles       []evidence.Objects[kube.ClusterRole]
 	certs       []evidence.ServingCertificate
 	logs        []evidence.LogMessage
@@ -80,7 +80,8 @@ func look(req diagnose.Request, v *evidence.View) *survey {
 	s.certs, _ = evidence.Get(v, evidence.ServingCertificates)
 	s.spaces, _ = evidence.Get(v, evidence.Namespaces)
 	s.results, _ = evidence.Get(v, evidence.MatchConditions)
-	s.workloads, _ = cluster.Workloads(req, v)
+	workloads, _ := evidence.Get(v, evidence.Workloads)
+	s.workloads = evidence.All(workloads)
 	istiods, _ := evidence.Get(v, evidence.ControlPlanePods)
 	pods, _ := evidence.Get(v, evidence.Pods)
 	s.pods = slices.Concat(istiods, pods)
@@ -89,7 +90,6 @@ func look(req diagnose.Request, v *evidence.View) *survey {
 	events, _ := evidence.Read(&tally, v, evidence.ClusterEvents)
 	s.messagesErr = tally.Err()
 	s.plane, _ = cluster.ControlPlane(v)
-	s.readAsked()
 
 	s.readHooks(mutating)
 	s.readHooks(validating)
@@ -133,26 +133,28 @@ func notAsked(err error) bool {
 	return errors.As(err, &m) && m.Why == evidence.NotAsked
 }
 
-// readAsked gives the pods whose creation is asked about: those that are, those that templates would make, and one without labels,
-// for a namespace that has none yet.
-func (s *survey) readAsked() {
-	t := s.req.Target
+// askedPods gives the pods whose creation is asked about, one of each maker: those that are, those that templates would make, and
+// one without labels, for a namespace that has none yet. Thousands of pods are looked at only where it matters.
+func (s *survey) askedPods() []kube.Pod {
+	if s.asked != nil {
+		return s.asked
+	}
 	pods, _ := cluster.Pods(s.req, s.view)
 	templates, _ := cluster.Templates(s.req, s.view)
-	if t.Namespace == "" {
-		return
-	}
 	seen := map[string]bool{}
-	for _, p := range append(pods, templates...) {
-		maker := cluster.Maker(&p)
-		if maker == "" || !seen[maker] {
-			seen[maker] = true
-			s.asked = append(s.asked, p)
+	for _, list := range [][]kube.Pod{pods, templates} {
+		for i := range list {
+			maker := cluster.Maker(&list[i])
+			if maker == "" || !seen[maker] {
+				seen[maker] = true
+				s.asked = append(s.asked, list[i])
+			}
 		}
 	}
 	if len(s.asked) == 0 {
-		s.asked = []kube.Pod{{Meta: kube.Meta{Namespace: t.Namespace}}}
+		s.asked = []kube.Pod{{Meta: kube.Meta{Namespace: s.req.Target.Namespace}}}
 	}
+	return s.asked
 }
 
 // readHooks takes up the entries of configurations. One that several sources tell is taken from the first, which is the live one.
@@ -307,18 +309,17 @@ func (s *survey) ofIstiod(m said) *server {
 // calls says whether an entry is called for the pods that are asked about; where none are, for any pod.
 func (s *survey) calls(h hook) bool {
 	t := s.req.Target
-	pod := kube.Pod{Meta: kube.Meta{Namespace: "any"}}
+	if !podHook(h) {
+		return false
+	}
 	if t.Namespace == "" {
-		m := h.hook.Calls(kube.CreatePod(&pod, nil), nil)
-		if m.On == "rules" && (len(h.hook.Rules) > 0 || !h.injector) { // a manifest that was cut may have no rules
-			return false
-		}
 		in := cluster.Injector{Config: h.config, Hook: h.hook, Revision: cluster.Revision(&h.config.Meta), Tag: h.config.Labels[kube.LabelTag]}
 		return t.Revision == "" || !h.injector || in.Serves(t.Revision)
 	}
 	ns, _ := cluster.FindNamespace(s.spaces, t.Namespace)
-	for i := range s.asked {
-		p := &s.asked[i]
+	asked := s.askedPods()
+	for i := range asked {
+		p := &asked[i]
 		if h.hook.Calls(kube.CreatePod(p, ns), cluster.Conditions(p, h.config, h.hook, s.results)).Answer != kube.No {
 			return true
 		}
