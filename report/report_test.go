@@ -70,7 +70,7 @@ func samples() map[string]*pb.Report {
 					Confidence: pb.Confidence_CONFIDENCE_LIKELY, Subject: "the client that wrote envoy.log",
 					Summary: "The client could not open /var/log/envoy.log for listener TRAFFICDIRECTOR_INTERCEPTION_PORT: permission denied.",
 					Evidence: []*pb.Evidence{{Fact: "log-messages", Source: "artifact envoy.log line 7", Vantage: pb.Vantage_VANTAGE_WORKLOAD,
-						Excerpt: "gRPC config for type.googleapis.com/envoy.api.v2.Listener rejected:\nError adding/updating listener(s) TRAFFICDIRECTOR_INTERCEPTION_PORT:\nunable to open file '/var/log/envoy.log': Permission denied\n1\n2\n3\n4\n5\n6"}},
+						Excerpt: "gRPC config for type.googleapis.com/envoy.api.v2.Listener rejected:\nError adding/updating listener(s) TRAFFICDIRECTOR_INTERCEPTION_PORT:\nunable to open file '/var/log/envoy.log': Permission denied\n1\n2\n3\n4\n5\n6\n7\n8\n9\n10"}},
 					Remediation: []*pb.RemediationStep{{Text: "Let Envoy's user own the file.",
 						Command: `sudo touch /var/log/envoy.log && sudo chown "$(ps -o euid= -C envoy | head -n 1 | tr -d ' ')" /var/log/envoy.log && sudo chmod u+rw /var/log/envoy.log`}},
 				},
@@ -236,3 +236,19 @@ func TestWrite(t *testing.T) {
 type failing struct{}
 
 func (failing) Write([]byte) (int, error) { return 0, os.ErrClosed }
+
+// A time line is shown line by line as it stands: whole, aligned, and not wrapped.
+func TestTextShowsTimelines(t *testing.T) {
+	const excerpt = "from 2026-03-02T12:00:00Z:\n +2.0s  istio-init ended: done; traffic goes to the proxy from here  [pod status]\n +3.6s  app: connection refused, to 10.84.12.7:6379  [log of app]\n" +
+		" +4.0s  istio-proxy: Readiness probe failed: status code 503, a longer line (5×)  [event]\n+13.5s  istio-proxy is ready  [log of istio-proxy]"
+	r := &pb.Report{Causes: []*pb.Cause{{Title: "x", Evidence: []*pb.Evidence{{Fact: "pods", Excerpt: excerpt}}}}}
+	var b strings.Builder
+	if err := report.Text(&b, r, report.Options{}); err != nil {
+		t.Fatal(err)
+	}
+	for _, l := range strings.Split(excerpt, "\n") {
+		if !strings.Contains(b.String(), "\n       "+l+"\n") {
+			t.Errorf("no line %q in\n%s", l, b.String())
+		}
+	}
+}

@@ -14,8 +14,9 @@ import (
 )
 
 const (
-	// maxExcerptLines keeps one piece of evidence from pushing what to do off the screen; all of it is there with Verbose.
-	maxExcerptLines = 8
+	// maxExcerptLines keeps one piece of evidence from pushing what to do off the screen; all of it is there with Verbose. A time
+	// line of a pod's start has as many, and says at its end what the cause rests on.
+	maxExcerptLines = 12
 	// maxEvidence is how many pieces of evidence of one cause are shown without Verbose.
 	maxEvidence = 4
 )
