@@ -19,7 +19,7 @@ var workloadKinds = []struct{ kind, group, version, resource string }{
 }
 
 // workloads reads what makes the namespace's pods. Of a Deployment's ReplicaSets those that have or want no pods, and of which
-// no event speaks, are left out: ten old ones of each Deployment are kept by default.
+// neither the request nor an event speaks, are left out: ten old ones of each Deployment are kept by default.
 func (s *step) workloads(ctx context.Context) error {
 	spoken := map[string]bool{}
 	events, _ := evidence.Get(s.view, evidence.ClusterEvents) // without them those with pods are enough
@@ -36,7 +36,7 @@ func (s *step) workloads(ctx context.Context) error {
 		items, err := list(ctx, s.cluster, acc, selectors{}, func(w *kube.Workload) bool {
 			w.Kind = k.kind
 			tidy(&w.Meta)
-			used := w.Status.Replicas > 0 || w.Spec.Replicas == nil || *w.Spec.Replicas > 0 || spoken[w.Name]
+			used := w.Status.Replicas > 0 || w.Spec.Replicas == nil || *w.Spec.Replicas > 0 || spoken[w.Name] || s.req.Target.Workload == "ReplicaSet/"+w.Name
 			return k.kind != "ReplicaSet" || used
 		})
 		var part *partialError

@@ -36,9 +36,12 @@ type Log struct {
 	Namespace, Pod, Container string
 	Previous                  bool
 	Text                      string
+	// Timed says that each line begins with the time at which it was written (RFC 3339) and a blank: they are given only to who asks
+	// for timestamps, as a kubelet does. Without it there are none to be had.
+	Timed bool
 }
 
-// Kubelet is the part of one that the API server asks for logs (tailLines, limitBytes, previous) and to run commands.
+// Kubelet is the part of one that the API server asks for logs (tailLines, limitBytes, timestamps, previous) and to run commands.
 type Kubelet struct {
 	Logs []Log
 	// Exec runs a command in a container: what it prints, and its exit status. Nothing can be run if it's nil.
@@ -62,6 +65,13 @@ func (k Kubelet) log(w http.ResponseWriter, r *http.Request) {
 			continue
 		}
 		text := l.Text
+		if l.Timed && q.Get("timestamps") != "true" {
+			text = ""
+			for line := range strings.Lines(l.Text) {
+				_, rest, _ := strings.Cut(line, " ")
+				text += rest
+			}
+		}
 		if n, err := strconv.Atoi(q.Get("tailLines")); err == nil {
 			lines := strings.SplitAfter(text, "\n")
 			if lines[len(lines)-1] == "" {
