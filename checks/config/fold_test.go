@@ -16,7 +16,7 @@ func TestFold(t *testing.T) {
 	area := []diagnose.Check{
 		config.NoForwardingRule, config.NetworkMismatch, config.ProjectNumberMismatch, config.MeshNotFound, config.MeshHasNoRoutes,
 		config.MetadataFilterMismatch, config.BootstrapIncomplete, config.BootstrapPlaceholder, config.ServiceProxyNetworkMismatch,
-		config.InterceptionPortMissing, config.ProxylessValidation, config.NotFoundLogged,
+		config.InterceptionPortMissing, config.ProxylessValidation, config.NotFoundLogged, config.InjectorConfigMapMismatch,
 	}
 	notFound := logs(message(messages.ConfigNotFound.ID, "…", 3, "kind", "network", "name", network, "project", projectNumber))
 	template := boot(withNode("projects/PROJECT_NUMBER/networks/VPC_NETWORK_NAME/nodes/UUID"), holding(evidence.Placeholder{Field: "node.id", Value: "PROJECT_NUMBER"}))
@@ -39,6 +39,8 @@ func TestFold(t *testing.T) {
 			[]diagnose.CheckID{"config/bootstrap-placeholder"}, []diagnose.CheckID{"config/network-mismatch", "config/project-number-mismatch"}},
 		{"the VM's network", oneVM, puts(theProject, rules(rule("web", "mesh-vpc-old")), put(evidence.Instances, []evidence.Instance{vm("web-1", `{"network":"mesh-vpc"}`, "mesh-vpc-old")})),
 			[]diagnose.CheckID{"config/service-proxy-network-mismatch"}, []diagnose.CheckID{"config/network-mismatch"}},
+		{"the injector's ConfigMap, and a pod's bootstrap made of it", onNetwork, puts(theProject, rules(rule("web", network)), boots(boot(withNode(node("default")), meta(evidence.MetadataNetwork, "default"))), configMaps(injectorMap(`TRAFFICDIRECTOR_NETWORK_NAME: "default"`))),
+			[]diagnose.CheckID{"config/injector-configmap-mismatch"}, []diagnose.CheckID{"config/network-mismatch"}},
 		{"two faults are two causes", onNetwork, puts(theProject, rules(rule("web", network)), boots(boot(onSegment("mesh-vpc-old"), meta(evidence.MetadataIntercept, "")))),
 			[]diagnose.CheckID{"config/network-mismatch", "config/interception-port-missing"}, nil},
 		{"the bootstraps that Google's generator writes", filesOnly, boots(grpcBoot(network), func() evidence.Bootstrap {

@@ -10,10 +10,10 @@ import (
 )
 
 // MeshConfigMap says whether a ConfigMap of this name is the mesh's: the mesh's configuration (istio, istio-REVISION), the
-// injector's (istio-sidecar-injector…), and those by which the managed control plane is told what to do (asm-options,
+// injector's (istio-sidecar-injector…; injector-mesh of Traffic Director's for GKE), and those by which the managed control plane is told what to do (asm-options,
 // env-asm-managed…).
 func MeshConfigMap(name string) bool {
-	return name == "istio" || strings.HasPrefix(name, "istio-") || strings.HasPrefix(name, "asm-") || strings.HasPrefix(name, "env-asm-")
+	return name == "istio" || name == "injector-mesh" || strings.HasPrefix(name, "istio-") || strings.HasPrefix(name, "asm-") || strings.HasPrefix(name, "env-asm-")
 }
 
 // ControlPlaneRole says whether a ClusterRole is istiod's: istiod-clusterrole-istio-system, istiod-istio-system, or labelled so.
