@@ -36,11 +36,8 @@ const (
 )
 
 const (
-	// normalStart is how long a proxy may take until it is ready without a word being said of it: it has to get its certificate and
-	// its configuration, and readiness probes that fail meanwhile are normal.
-	normalStart = 30 * time.Second
-	// patience is how long a proxy that isn't ready is waited for: pilot-agent wait, which holds the application meanwhile, gives up
-	// after it.
+	// patience is how long a proxy that isn't ready is waited for: it has to get its certificate and its configuration, and probes that
+	// fail meanwhile are normal. pilot-agent wait, which holds the application meanwhile, gives up after it.
 	patience = time.Minute
 	// startWindow is how long after a start things still count as of that start. A log that is cut at its beginning may show a later
 	// "ready" as the first; one that is further away than this isn't taken for the start's.

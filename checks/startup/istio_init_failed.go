@@ -31,8 +31,9 @@ var IstioInitFailed = diagnose.Check{
 				Command: "kubectl -n {{namespace}} delete pod {{pod}}"},
 			{If: "denied", Text: "The container may not change packet rules: it needs the capabilities NET_ADMIN and NET_RAW, which a policy or the container runtime takes from it (GKE Autopilot gives them to no pod unless it was told to). Use the CNI plugin, which needs neither; the managed mesh comes with it"},
 			{If: "modules", Text: "The node's kernel lacks what iptables needs. Use nodes of another image, or load the modules on the node", Command: "sudo modprobe -a ip_tables iptable_nat xt_REDIRECT xt_owner"},
-			{If: "validation", Text: "The CNI plugin did not set up the rules: the pod was started on its node before the plugin ran there, or the plugin failed. Is it ready on node {{node}}?",
+			{If: "validation", Text: "The CNI plugin did not set up the rules: the pod was started on its node before the plugin ran there, or the plugin failed. Is it ready there?",
 				Command: "kubectl get pods -A -o wide -l k8s-app=istio-cni-node"},
+			{If: "node", Text: "The pod's node is {{node}}; what does the plugin log there?", Command: "kubectl logs -n kube-system -l k8s-app=istio-cni-node --tail=200 --prefix"},
 			{If: "validation", Text: "Delete the pod once the plugin is ready: it is made anew, and gets its rules then. The plugin's repair controller does so by itself where it is on (cni.repair)", Command: "kubectl -n {{namespace}} delete pod {{pod}}"},
 			{If: "image", Text: "Its image can't be run ({{image}}). Can the node reach its registry, and may the node's service account read it?", Command: "kubectl -n {{namespace}} describe pod {{pod}}"},
 			{If: "container", Text: "Read all that it printed", Command: "kubectl -n {{namespace}} logs {{pod}} -c {{container}} --previous"},
@@ -104,8 +105,8 @@ func initFailed(x *start) (found, bool) {
 		if t.ExitCode == 126 && name == kube.ValidationContainer {
 			f.params["validation"] = "true"
 		}
-		if f.params["node"] == "" {
-			f.params["node"] = "of the pod"
+		if f.params["validation"] == "" {
+			delete(f.params, "node") // it's the CNI plugin that is a node's
 		}
 		f.word = fmt.Sprint(name, t.ExitCode, f.params["exists"], f.params["denied"])
 		f.text = fmt.Sprintf("%s: exit code %d, %s, %d restarts", name, t.ExitCode, cmp.Or(t.Reason, "no reason given"), st.Restarts)
@@ -126,7 +127,7 @@ func initFailed(x *start) (found, bool) {
 
 // initFailedLogged looks at messages alone.
 func initFailedLogged(x *start) (found, bool) {
-	f := found{x: x, confidence: diagnose.Likely, params: map[string]string{"node": "of the pod"}}
+	f := found{x: x, confidence: diagnose.Likely, params: map[string]string{}}
 	for _, l := range x.lines {
 		own := l.container == kube.InitContainer || l.container == kube.ValidationContainer
 		switch {

@@ -186,7 +186,7 @@ func (s *survey) race(x *start, e early, r readiness) found {
 	if !x.seen && x.file != "" {
 		who = "An application"
 	}
-	what := "before its proxy was ready"
+	var what string
 	switch ahead := e.by.Sub(e.at); {
 	case e.order == likely:
 		what = fmt.Sprintf("and %s later the proxy's readiness probe still failed", seconds(ahead))
@@ -201,9 +201,6 @@ func (s *survey) race(x *start, e early, r readiness) found {
 	}
 	if x.seen && e.sure && e.order == before && e.goes == goesThere {
 		f.confidence = diagnose.Confirmed
-	}
-	if x.file != "" && e.order == likely {
-		f.confidence = diagnose.Possible
 	}
 	f.lines = []line{e.line}
 	s.hold(x, f.params)

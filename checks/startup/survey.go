@@ -4,7 +4,6 @@ import (
 	"errors"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/meshdiag/meshdiag/checks/cluster"
 	"github.com/meshdiag/meshdiag/diagnose"
@@ -43,10 +42,14 @@ func look(req diagnose.Request, v *evidence.View) *survey {
 	_, s.wholeLogs = evidence.Whole(v, evidence.LogMessages)
 
 	by := map[string]*start{}
+	sources := sourcesOf(batches)
 	for i := range pods {
 		x := newStart(&pods[i])
 		x.seen = true
-		x.source, x.now = sourceOf(&pods[i], batches)
+		x.source = sources[[2]string{pods[i].Name, pods[i].Origin}]
+		if !x.source.Pasted {
+			x.now = x.source.Time
+		}
 		s.starts = append(s.starts, x)
 		by[x.pod.Ref()] = x
 	}
@@ -55,18 +58,18 @@ func look(req diagnose.Request, v *evidence.View) *survey {
 	return s
 }
 
-// sourceOf gives where a pod was read, and when, where that is the time of what it says.
-func sourceOf(p *kube.Pod, batches []evidence.Objects[kube.Pod]) (evidence.Source, time.Time) {
+// sourcesOf gives where pods were read, by name and origin.
+func sourcesOf(batches []evidence.Objects[kube.Pod]) map[[2]string]evidence.Source {
+	out := map[[2]string]evidence.Source{}
 	for _, b := range batches {
-		if !slices.ContainsFunc(b.Items, func(o kube.Pod) bool { return o.Name == p.Name && o.Origin == p.Origin }) {
-			continue
+		for i := range b.Items {
+			k := [2]string{b.Items[i].Name, b.Items[i].Origin}
+			if _, known := out[k]; !known {
+				out[k] = b.Source
+			}
 		}
-		if b.Source.Pasted {
-			return b.Source, time.Time{}
-		}
-		return b.Source, b.Source.Time
 	}
-	return evidence.Source{}, time.Time{}
+	return out
 }
 
 // asked says whether a pod that is known by its name alone is one that the request asks about. One that a live list lacks is gone:
