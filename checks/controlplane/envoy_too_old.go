@@ -84,6 +84,9 @@ func envoyTooOld(req diagnose.Request, v *evidence.View) ([]diagnose.Cause, erro
 	causes := oldClients(req, list, statuses)
 	if own := ownVersion(guest.Values[evidence.GuestProxyVersion]); tooOld(own) {
 		vm := "VM " + guest.Instance
+		if guest.Instance == "" {
+			vm = "the VM"
+		}
 		causes = append(causes, oldCause(vm, "", diagnose.About{diagnose.AboutVM: {guest.Instance}}, "The Envoy of "+vm, own, diagnose.Exhibit{
 			Fact: evidence.GuestAttributes.Name(), Excerpt: evidence.GuestProxyVersion + ": " + guest.Values[evidence.GuestProxyVersion], Source: guest.Source,
 		}))

@@ -54,6 +54,9 @@ func TestEnvoyTooOld(t *testing.T) {
 		{Name: "one bootstrap of two", Request: files, Put: boots(boot(evidence.EnvoyBootstrap, "a.yaml", "1.19.1"), boot(evidence.EnvoyBootstrap, "b.yaml", "")),
 			Want: []checkstest.Want{{Key: "files/a.yaml"}}},
 		{Name: "a guest attribute", Request: vm, Put: attribute("dc78069b/1.15.1-dev/Clean/RELEASE/BoringSSL"), Want: []checkstest.Want{{Subject: "VM checkout-1", Summary: "1.15.1-dev", Excerpt: "proxy-version"}}},
+		{Name: "a pasted guest attribute", Request: files, Put: func(s *evidence.Set) {
+			evidence.Put(s, evidence.GuestAttributes, evidence.GuestAttributeSet{Values: map[string]string{evidence.GuestProxyVersion: "dc78069b/1.20.1-dev/Clean/RELEASE/BoringSSL"}}, pasted)
+		}, Want: []checkstest.Want{{Subject: "the VM", Summary: "The Envoy of the VM is 1.20.1-dev"}}},
 		{Name: "/server_info", Request: files, Put: info("dc78069b/1.20.0/Clean/RELEASE/BoringSSL"), Want: []checkstest.Want{{Subject: nodeID, Summary: "1.20.0"}}},
 		{Name: "a guest attribute of a later one", Request: vm, Put: attribute("dc78069b/1.30.0/Clean/RELEASE/BoringSSL")},
 		{Name: "/server_info of a later one", Request: files, Put: info("dc78069b/1.30.0/Clean/RELEASE/BoringSSL")},

@@ -14,6 +14,22 @@ import (
 	"github.com/meshdiag/meshdiag/evidence/netfilter"
 )
 
+// listedVM is what iptables -t nat -L prints of a VM's rules. The first of ISTIO_OUTPUT is limited to lo, which isn't shown.
+const listedVM = `Chain OUTPUT (policy ACCEPT)
+target     prot opt source               destination
+ISTIO_OUTPUT  tcp  --  anywhere             anywhere
+
+Chain ISTIO_OUTPUT (1 references)
+target     prot opt source               destination
+ISTIO_REDIRECT  all  --  anywhere            !localhost
+RETURN     all  --  anywhere             anywhere             owner UID match 997
+ISTIO_REDIRECT  all  --  anywhere             10.0.0.0/8
+
+Chain ISTIO_REDIRECT (1 references)
+target     prot opt source               destination
+REDIRECT   tcp  --  anywhere             anywhere             redir ports 15001
+`
+
 func TestTrafficLoopsToProxy(t *testing.T) {
 	const head = "*nat\n:PREROUTING ACCEPT [0:0]\n:OUTPUT ACCEPT [0:0]\n:ISTIO_OUTPUT - [0:0]\n:ISTIO_REDIRECT - [0:0]\n-A OUTPUT -p tcp -j ISTIO_OUTPUT\n-A ISTIO_REDIRECT -p tcp -j REDIRECT --to-ports 15001\n"
 	const uid, gid, local = "-A ISTIO_OUTPUT -m owner --uid-owner 997 -j RETURN\n", "-A ISTIO_OUTPUT -m owner --gid-owner 997 -j RETURN\n", "-A ISTIO_OUTPUT -d 127.0.0.1/32 -j RETURN\n"
@@ -63,6 +79,7 @@ func TestTrafficLoopsToProxy(t *testing.T) {
 		{Name: "ENVOY_USER alone", Request: files, Put: all(rules(uid, local, everything), env("998")), Want: []checkstest.Want{{Confidence: diagnose.Likely, Excerpt: "ENVOY_USER of sidecar.env"}}},
 
 		{Name: "the user first", Request: files, Put: all(rules(uid, local, everything), running("envoy", 997, 997), endpoints("10.0.0.9"))},
+		{Name: "a listing, whose rule for all but localhost is for what the host sends to itself", Request: files, Put: all(rulesBut(nil, listedVM), running("envoy", 997, 997), endpoints("10.0.0.9"))},
 		{Name: "the group first", Request: files, Put: all(rules(gid, local, everything), running("envoy", 998, 997), endpoints("10.0.0.9"))},
 		{Name: "no user, and nothing that it needs in a range", Request: files, Put: all(rules(local, some), running("envoy", 997, 997), endpoints("172.16.0.9"), dns(workload, "142.250.1.95"))},
 		{Name: "no user, and its endpoints aren't known", Request: files, Put: all(rules(local, some), running("envoy", 997, 997)), Outcome: diagnose.OutcomeSkipped},

@@ -123,6 +123,19 @@ func ranges(h hostrules.Host, f netfilter.Family, port uint16) (list []netip.Pre
 	return list, err != nil || len(unknown) > 0
 }
 
+// shownRanges gives those that a listing without -v, which hides interfaces, shows as taken to the proxy for a destination's port.
+func shownRanges(h hostrules.Host, to netip.AddrPort) []netip.Prefix {
+	from := netip.IPv4Unspecified()
+	if netfilter.FamilyOf(to.Addr()) == netfilter.IPv6 {
+		from = netip.IPv6Unspecified()
+	}
+	list, _, err := h.Set.ShownIntercepted(h.Kernel, h.Out(netip.AddrPortFrom(from, to.Port()), hostrules.AnyUser, hostrules.AnyUser))
+	if err != nil {
+		return nil
+	}
+	return slices.DeleteFunc(list, func(p netip.Prefix) bool { return p.Addr().IsLoopback() })
+}
+
 func listed(list []netip.Prefix) string {
 	const most = 4
 	s := ""

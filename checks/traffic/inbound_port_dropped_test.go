@@ -18,6 +18,8 @@ func TestInboundPortDropped(t *testing.T) {
 		{Name: "the policy", Request: serving(8080), Put: rules(manual, strings.Replace(filter, ":INPUT ACCEPT", ":INPUT DROP", 1)), Want: []checkstest.Want{{Excerpt: "filter INPUT"}}},
 		{Name: "raw sees the original port", Request: serving(8080), Put: rules(manual, filter, "*raw\n:PREROUTING ACCEPT [0:0]\n:OUTPUT ACCEPT [0:0]\n-A PREROUTING -p tcp -m tcp --dport 8080 -j DROP\nCOMMIT\n"), Want: []checkstest.Want{{Summary: "Connections to port 8080 are dropped by raw PREROUTING"}}},
 		{Name: "from the proxy to the application", Request: serving(8080), Put: all(rules(manual, dropping("-i lo -p tcp -m tcp --dport 8080 -j DROP")), running(997)), Want: []checkstest.Want{{Summary: "The proxy's own connections to the application at 127.0.0.1:8080 are dropped"}}},
+		{Name: "behind a rule that a listing shows to be for everything", Request: serving(8080), Put: all(rules(listedSidecar, listedFilter), running(1337)), Want: []checkstest.Want{{
+			Summary: "by filter INPUT rule 3: DROP tcp -- anywhere anywhere tcp dpt:15006", Confidence: diagnose.Likely}}},
 
 		{Name: "nothing drops", Request: serving(8080), Put: all(rules(manual, filter), running(997))},
 		{Name: "on the original port of an intercepted one, from outside", Request: serving(8080), Put: all(rules(manual, dropping("! -i lo -p tcp -m tcp --dport 8080 -j DROP")), running(997))},

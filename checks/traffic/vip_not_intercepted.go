@@ -66,9 +66,12 @@ func vipNotIntercepted(req diagnose.Request, v *evidence.View) ([]diagnose.Cause
 		switch {
 		case excluded || r.Verdict != netfilter.Delivered && r.AsShown == nil || r.Rewritten:
 			return nil, nil // another check's
-		case len(list) == 0 && unsure && bareListing(h, netfilter.FamilyOf(to.Addr())) && h.Redirects(netfilter.FamilyOf(to.Addr()), "nat", "OUTPUT"):
+		case len(list) == 0 && unsure && bareListing(h, netfilter.FamilyOf(to.Addr())):
 			// Of this packet the rules can tell all the same.
-			taken = "as far as a listing without -v shows"
+			if list = shownRanges(h, to); len(list) == 0 {
+				return nil, h.Missing("which addresses are intercepted can't be told from a listing without -v")
+			}
+			taken = listed(list) + ", as far as a listing without -v shows"
 		case len(list) == 0 && unsure:
 			return nil, h.Missing("which addresses are intercepted can't be told")
 		case len(list) == 0:

@@ -81,6 +81,7 @@ func TestBadInput(t *testing.T) {
 		{"missing file", append(target, "-f", "/no/such/file.json"), 2, []string{"/no/such/file.json", "no such file"}},
 		{"folder", append(target, "-f", t.TempDir()), 2, []string{"folder"}},
 		{"empty file", []string{"diagnose", "-f", empty}, 2, []string{"empty.json", "is empty"}},
+		{"two empty files", []string{"diagnose", "-f", empty, "-f", empty}, 2, []string{"empty.json: empty"}},
 		{"binary file", []string{"diagnose", "-f", binary}, 2, []string{"core.bin", "binary"}},
 		{"file that matches no kind", []string{"diagnose", "-f", file(t, "shop.json", `{"orders": [1, 2]}`)}, 2, []string{"shop.json", "not recognised"}},
 		{"cut-off file", []string{"diagnose", "-f", file(t, "cut.json", grpcBootstrap[:200])}, 2, []string{"cut.json", "ends"}},
@@ -124,8 +125,8 @@ func TestBadInput(t *testing.T) {
 
 // A file that can't be used doesn't stop the others, and is named.
 func TestUnusableFileBesideAGoodOne(t *testing.T) {
-	exit, stdout, stderr := meshdiag(t, "diagnose", "-f", file(t, "boot.json", grpcBootstrap), "-f", file(t, "shop.json", `{"orders": []}`))
-	if exit != exitInconclusive || !strings.Contains(stdout, "shop.json") || !strings.Contains(stdout, "not recognised") {
+	exit, stdout, stderr := meshdiag(t, "diagnose", "-f", file(t, "boot.json", grpcBootstrap), "-f", file(t, "shop.json", `{"orders": []}`), "-f", file(t, "rules6.txt", ""))
+	if exit != exitInconclusive || !strings.Contains(stdout, "shop.json") || !strings.Contains(stdout, "not recognised") || !strings.Contains(stdout, "rules6.txt was not used: empty") {
 		t.Errorf("exit status %d\n%s%s", exit, stdout, stderr)
 	}
 }

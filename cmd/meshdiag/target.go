@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -12,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 	"google.golang.org/protobuf/types/known/durationpb"
 
+	"github.com/meshdiag/meshdiag/cmd/meshdiag/pipeline"
 	pb "github.com/meshdiag/meshdiag/gen/meshdiag/v1"
 )
 
@@ -105,6 +107,11 @@ func (f *targetFlags) request(stdin io.Reader, more ...*pb.Artifact) (*pb.Diagno
 	read := func(names []string) (out []*pb.Artifact, err error) {
 		for _, name := range names {
 			b, err := readArtifact(name, stdin, left)
+			if errors.Is(err, pipeline.ErrEmpty) && len(f.files)+len(more) > 1 {
+				// Programs that have nothing to tell print nothing, as ip6tables-save does: the report lists it beside the others.
+				// An artifact without any content is refused.
+				b, err = []byte("\n"), nil
+			}
 			if err != nil {
 				return nil, &exitError{code: exitUsage, err: err}
 			}
@@ -161,7 +168,7 @@ func readArtifact(name string, stdin io.Reader, most int64) (b []byte, err error
 		b, err = readFile(name, most)
 	}
 	if err == nil && len(b) == 0 {
-		err = fmt.Errorf("%s is empty", name)
+		err = fmt.Errorf("%s %w", name, pipeline.ErrEmpty)
 	}
 	return b, err
 }

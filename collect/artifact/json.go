@@ -26,6 +26,11 @@ const (
 // json reads a file that begins like JSON: a document, several one after the other, structured log lines; or text that only
 // looks like it, as Envoy's log lines do with their bracket.
 func (in *input) json(data []byte) outcome {
+	if heads := nftHeads(data); heads != nil {
+		if o, ok := in.packetRules(heads); ok {
+			return o
+		}
+	}
 	first := firstLine(data)
 	oneLine := len(bytes.TrimSpace(data)) == len(first)
 	if !oneLine && first[0] == '{' && json.Valid(first) && !kubernetesLine(first) {

@@ -1,6 +1,7 @@
 package artifact
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"regexp"
@@ -56,6 +57,30 @@ func (in *input) packetRules(data []byte) (o outcome, ok bool) {
 		in.loose.add(in, set, refused, err)
 	}
 	return used(kindPacketRules, "%s", note), true
+}
+
+// nftHeads turns what nft -j list ruleset prints into the heads of its tables, as nft prints them without -j: that is all that
+// is read of such a ruleset. It is nil where the document is another, or has no table.
+func nftHeads(data []byte) []byte {
+	const key = `{"nftables":` // what the program writes, before any other key; people's formatters add spaces
+	if start := strings.Join(strings.Fields(string(data[:min(len(data), 64)])), ""); !strings.HasPrefix(start, key) || len(data) > netfilter.MaxText {
+		return nil
+	}
+	var set struct {
+		Items []struct {
+			Table *struct{ Family, Name string }
+		} `json:"nftables"`
+	}
+	if json.Unmarshal(data, &set) != nil {
+		return nil
+	}
+	var out []byte
+	for _, i := range set.Items {
+		if i.Table != nil {
+			out = fmt.Appendf(out, "table %s %s {\n}\n", i.Table.Family, i.Table.Name)
+		}
+	}
+	return out
 }
 
 func badLines(err error) int {

@@ -29,6 +29,9 @@ func TestPacketRules(t *testing.T) {
 		{"one engine, empty", emptySave, "0 rules", "run iptables-legacy-save"},
 		{"a warning of the other engine", emptySave + "# Warning: iptables-legacy tables present, use iptables-legacy-save to see them\n", "0 rules", "legacy engine"},
 		{"nftables", ruleset, "an nftables ruleset, which is not evaluated", ""},
+		{"nftables as JSON", `{"nftables": [{"metainfo": {"version": "1.0.6", "json_schema_version": 1}}, {"table": {"family": "inet", "name": "mesh", "handle": 3}}, {"chain": {"family": "inet", "table": "mesh", "name": "output"}}]}` + "\n",
+			"an nftables ruleset, which is not evaluated", ""},
+		{"nftables as formatted JSON", "{\n  \"nftables\": [\n    {\"table\": {\"family\": \"inet\", \"name\": \"mesh\"}}\n  ]\n}\n", "an nftables ruleset, which is not evaluated", ""},
 		{"partly not root", natSave + strings.Replace(notRoot, "iptables-save", "ip6tables-save", 1), "1 rule", "not all was read as root"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

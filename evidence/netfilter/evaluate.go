@@ -76,7 +76,8 @@ type Result struct {
 	// Steps are the rules that matched, in order. Where the verdict is Unknown, they are those of one possible way.
 	Steps []Step
 	// Rule is the step that decided: the redirect, the drop, or for a packet that goes where it was sent the rule that
-	// ended nat, or nil where none matched. Where the verdict is Unknown it is the first rule whose effect can't be told.
+	// ended nat, or nil where none matched. Where the verdict is Unknown it is the first rule whose effect can't be told, or
+	// the one that decides AsShown.
 	Rule *Step
 	// Why says for Unknown what it is that can't be known.
 	Why []string
@@ -84,8 +85,8 @@ type Result struct {
 	Unread []string
 	// Assumed is what else the answer rests on.
 	Assumed []string
-	// AsShown is the outcome if the rules of a listing without -v, which doesn't show interfaces, are limited to none. It
-	// is there where that is all that makes the verdict Unknown.
+	// AsShown is the outcome if the rules of a listing without -v, which doesn't show interfaces, are limited to none, but for
+	// those that make no sense without: see mustBeLimited. It is there where that is all that makes the verdict Unknown.
 	AsShown *Outcome
 }
 
@@ -165,6 +166,20 @@ func (s *Set) unread(f Family, d Direction) []string {
 // proxy for, as the fewest prefixes, whatever its own Destination's last bits; which also gives the family. Those of which
 // the rules can't tell are in unknown.
 func (s *Set) Intercepted(h Host, p Packet) (redirected, unknown []netip.Prefix, err error) {
+	return s.intercepted(h, p, func(r Result) Verdict { return r.Verdict })
+}
+
+// ShownIntercepted is like Intercepted, and takes the rules of a listing without -v as it shows them.
+func (s *Set) ShownIntercepted(h Host, p Packet) (redirected, unknown []netip.Prefix, err error) {
+	return s.intercepted(h, p, func(r Result) Verdict {
+		if r.AsShown != nil {
+			return r.AsShown.Verdict
+		}
+		return r.Verdict
+	})
+}
+
+func (s *Set) intercepted(h Host, p Packet, verdict func(Result) Verdict) (redirected, unknown []netip.Prefix, err error) {
 	f := FamilyOf(p.Destination)
 	edges, err := s.edges(h, f)
 	if err != nil {
@@ -176,7 +191,7 @@ func (s *Set) Intercepted(h Host, p Packet) (redirected, unknown []netip.Prefix,
 	for i, a := range edges {
 		p.Destination = a
 		v := Delivered
-		switch s.Evaluate(h, Outbound, p).Verdict {
+		switch verdict(s.Evaluate(h, Outbound, p)) {
 		case Unknown:
 			v = Unknown
 		case Redirected, Tproxied:

@@ -74,6 +74,9 @@ func (e *explorer) compare(given []bool, w way) way {
 		default:
 			out.asShown = a.asShown
 		}
+		if out.asShown != nil {
+			out.rule = a.rule
+		}
 	}
 	return out
 }

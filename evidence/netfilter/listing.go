@@ -408,3 +408,32 @@ func (l *listing) markWords() bool {
 	}
 	return true
 }
+
+// mustBeLimited says whether a rule is limited to an interface though its listing, without -v, doesn't show one. Istio's set-up
+// has such rules for what its host sends to itself by another address than 127.0.0.1, and lets pass by lo what isn't the
+// proxy's. And what ends the way of every packet with rules behind it, as -A INPUT -i lo -j ACCEPT seems to, would leave these
+// nothing to do.
+func mustBeLimited(p *packet, c *Chain, r *Rule) bool {
+	everything := true
+	for _, cond := range r.conditions {
+		switch t := cond.test.(type) {
+		case protocol:
+			everything = everything && t == 0
+			continue
+		case address:
+			if cond.neg && p.socket && !t.source && len(t.nets) > 0 && !slices.ContainsFunc(t.nets, func(n network) bool { return !loopback(n) }) {
+				return true
+			}
+		case owner:
+			if cond.neg && p.socket && r.action.kind == actReturn {
+				return true
+			}
+		}
+		everything = false
+	}
+	switch r.action.kind {
+	case actAccept, actDrop, actReject, actReturn:
+		return everything && r.Number < len(c.Rules)
+	}
+	return false
+}

@@ -130,6 +130,42 @@ func TestAgentListing(t *testing.T) {
 	}
 }
 
+// TestHiddenInterfaces asks about rules whose interface a listing without -v hides, and which make no sense without one.
+func TestHiddenInterfaces(t *testing.T) {
+	const head = "Chain OUTPUT (policy ACCEPT)\ntarget     prot opt source               destination\n"
+	redirect := "REDIRECT   tcp  --  anywhere             anywhere             redir ports 15001\n"
+	tests := []struct{ name, rules, want string }{
+		{"all but localhost", "REDIRECT   tcp  --  anywhere            !localhost            redir ports 15006\n", "delivered"},
+		{"all that isn't the proxy's", "RETURN     all  --  anywhere             anywhere             ! owner UID match 1337\n" + redirect, "redirected to 127.0.0.1:15001"},
+		{"everything, with rules behind it", "RETURN     all  --  anywhere             anywhere\n" + redirect, "redirected to 127.0.0.1:15001"},
+		{"all but a range", "REDIRECT   tcp  --  anywhere            !10.0.0.0/8            redir ports 15001\n", "redirected to 127.0.0.1:15001"},
+		{"all of TCP", "ACCEPT     tcp  --  anywhere             anywhere\n" + redirect, "delivered"},
+		{"everything, at the end", "REDIRECT   tcp  --  anywhere             10.0.0.0/8           redir ports 15001\nRETURN     all  --  anywhere             anywhere\n", "delivered"},
+		{"a user's", "RETURN     all  --  anywhere             anywhere             owner UID match 1000\n" + redirect, "delivered"},
+	}
+	for _, tt := range tests {
+		s := parse(t, "# iptables -t nat -L\n"+head+tt.rules)
+		r := s.Evaluate(Host{}, Outbound, to("192.0.2.1:80", 1000))
+		got := r.Outcome.String()
+		if r.AsShown != nil {
+			got = r.AsShown.String()
+		}
+		if got != tt.want {
+			t.Errorf("%s: the rules show %s, want %s", tt.name, got, tt.want)
+		}
+	}
+	s := parse(t, "# iptables -t nat -L\n"+head+"RETURN     all  --  anywhere             anywhere             ! owner UID match 1337\nREDIRECT   tcp  --  anywhere             10.0.0.0/8           redir ports 15001\n")
+	sure, _, err := s.Intercepted(Host{}, to("0.0.0.0:80", 1000))
+	shown, unknown, err2 := s.ShownIntercepted(Host{}, to("0.0.0.0:80", 1000))
+	if fmt.Sprint(sure, err, shown, unknown, err2) != "[] <nil> [10.0.0.0/8] [] <nil>" {
+		t.Errorf("taken surely %v (%v), as shown %v, unknown %v (%v)", sure, err, shown, unknown, err2)
+	}
+	// The rule that decides what is shown is named, not the one that is in doubt.
+	if r := s.Evaluate(Host{}, Outbound, to("10.0.0.1:80", 1000)); r.Rule == nil || r.Rule.Number != 2 {
+		t.Errorf("decided by %v", r.Rule)
+	}
+}
+
 // TestTables tells the tables and families of texts that don't name them.
 func TestTables(t *testing.T) {
 	listing := func(chains ...string) string {

@@ -316,9 +316,9 @@ func (w *walk) matches(t *Table, ch *Chain, r *Rule) bool {
 		}
 	}
 	if r.hidden && !slices.ContainsFunc(r.conditions, func(c condition) bool { _, is := c.test.(device); return is }) {
-		return w.choose(fmt.Sprint("hidden ", r.Line), doubt{
+		return w.choose(fmt.Sprintf("hidden %s %t %p", w.hook, w.p.reply, r), doubt{
 			why:  "iptables -L without -v doesn't show the interfaces that a rule is limited to: " + step.String(),
-			rule: step, likely: true, hidden: true,
+			rule: step, likely: !mustBeLimited(w.p, ch, r), hidden: true,
 		})
 	}
 	return true
