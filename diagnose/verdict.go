@@ -82,12 +82,17 @@ func (e *Engine) report(req Request, set *evidence.Set, found []Finding, results
 	counted, said, doubts := e.recordings(req, set)
 	rep.Unseen = unseen(req, rep.Observations, counted, doubts)
 	rep.Notes = append(notes(set), said...)
-	e.verdict(req, rep)
+	gone := absent(req, evidence.NewView(set))
+	if gone != nil {
+		rep.Unseen = slices.Insert(rep.Unseen, 0, *gone)
+	}
+	e.verdict(req, rep, gone)
 	return rep
 }
 
-// verdict decides: HEALTHY is given only where all that it rests on was seen and no check was left open.
-func (e *Engine) verdict(req Request, rep *Report) {
+// verdict decides: HEALTHY is given only where all that it rests on was seen, no check was left open, and what was asked about is
+// there; gone is what isn't.
+func (e *Engine) verdict(req Request, rep *Report, gone *Unseen) {
 	open, besides := 0, 0
 	for _, r := range rep.Results {
 		switch {
@@ -110,6 +115,9 @@ func (e *Engine) verdict(req Request, rep *Report) {
 	case len(rep.Causes) > 0:
 		rep.Verdict = CausesFound
 		rep.Headline = rep.Causes[0].Summary
+	case gone != nil:
+		rep.Verdict = Inconclusive
+		rep.Headline = strings.ToUpper(gone.Reason[:1]) + gone.Reason[1:] + "."
 	case !req.Target.Live() && !req.Target.Kubernetes():
 		rep.Verdict = Inconclusive
 		rep.Headline = "Nothing wrong was found in the files given; no live system was asked."

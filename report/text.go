@@ -329,7 +329,7 @@ func count(n int, one string) string {
 // blind is what could not be seen, and would be by one grant.
 type blind struct {
 	lacks   []lack
-	missing []string // permissions that no reason names
+	missing []string // permissions that none of the reasons names
 	role    string
 	command string
 }
@@ -376,6 +376,12 @@ func blinds(l []*pb.Unseen) []blind {
 		if p != "" && !strings.Contains(sentence(u.GetReason()), p) && !slices.Contains(b.missing, p) {
 			b.missing = append(b.missing, p)
 		}
+	}
+	for i := range out {
+		b := &out[i]
+		b.missing = slices.DeleteFunc(b.missing, func(p string) bool {
+			return slices.ContainsFunc(b.lacks, func(x lack) bool { return strings.Contains(sentence(x.reason), p) })
+		})
 	}
 	return out
 }

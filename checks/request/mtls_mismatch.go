@@ -2,10 +2,13 @@ package request
 
 import (
 	"fmt"
+	"slices"
+	"strings"
 
 	"github.com/meshdiag/meshdiag/checks/messages"
 	"github.com/meshdiag/meshdiag/diagnose"
 	"github.com/meshdiag/meshdiag/evidence"
+	"github.com/meshdiag/meshdiag/evidence/kube"
 )
 
 // MTLSMismatch finds connections on which one side speaks TLS, or mutual TLS, and the other does not.
@@ -22,13 +25,17 @@ var MTLSMismatch = diagnose.Check{
 		Quiet: "When the certificate expired or isn't trusted: then both sides agree on TLS, and the check says which it is.",
 		Remedy: []diagnose.Step{
 			{Text: "See which mode the server asks for, and what the clients are told", Command: "kubectl get peerauthentications,destinationrules -A"},
+			{If: "peer", Text: "{{peer}} asks for mutual TLS (STRICT). Change it, or add one for the workload or its port with the mode PERMISSIVE, where clients without a sidecar have to come", Command: "kubectl get peerauthentication {{peer_name}} -n {{peer_namespace}} -o yaml"},
+			{If: "rule", Text: "{{rule}} sets the TLS that clients speak with this host: see trafficPolicy.tls", Command: "kubectl get destinationrule {{rule_name}} -n {{rule_namespace}} -o yaml"},
 			{If: "service", Text: "See what applies to the service's pods, and whether they have a sidecar", Command: "istioctl x describe service {{service}}.{{namespace}}"},
 			{If: "plain_server", Text: "Take tls out of the DestinationRule for this host (mutual TLS is then used where the server can), or give the server a sidecar"},
 			{If: "plain_client", Text: "Give the client a sidecar. Meanwhile the mode PERMISSIVE in a PeerAuthentication of the server's namespace lets plaintext in, which weakens the mesh for as long as it stays"},
 		},
 		References: []string{refProblems, "https://istio.io/latest/docs/reference/config/security/peer_authentication/", "https://istio.io/latest/docs/ops/configuration/traffic-management/tls-configuration/"},
 	},
-	Needs:      []evidence.Name{evidence.AccessLogs.Name(), evidence.LogMessages.Name()},
+	Needs: append([]evidence.Name{
+		evidence.AccessLogs.Name(), evidence.LogMessages.Name(), evidence.PeerAuthentications.Name(), evidence.DestinationRules.Name(),
+	}, workloadNeeds...),
 	Signatures: []diagnose.Signature{messages.UpstreamConnectError},
 	Evaluate:   mtlsMismatch,
 }
@@ -60,10 +67,13 @@ func plaintextRefused(g evidence.AccessGroup) bool {
 	return flagged(g, "NR") && contains(reasons(g), "filter_chain_not_found")
 }
 
-func mtlsMismatch(_ diagnose.Request, v *evidence.View) ([]diagnose.Cause, error) {
+func mtlsMismatch(req diagnose.Request, v *evidence.View) ([]diagnose.Cause, error) {
 	var t evidence.Tally
 	groups, _ := evidence.Read(&t, v, evidence.AccessLogs)
 	log, _ := evidence.Read(&t, v, evidence.LogMessages)
+	objects := readWorkloads(req, v)
+	objects.peers, _ = evidence.Get(v, evidence.PeerAuthentications)
+	objects.rules, _ = evidence.Get(v, evidence.DestinationRules)
 	var causes []diagnose.Cause
 	list, more := bunches(groups, func(g evidence.AccessGroup) bool {
 		return plainServer(reasons(g)) || wantsCertificate(reasons(g)) || plaintextRefused(g)
@@ -81,6 +91,9 @@ func mtlsMismatch(_ diagnose.Request, v *evidence.View) ([]diagnose.Cause, error
 		}
 		c := b.cause(confidence, fmt.Sprintf("%s failed: %s.", b.share(), said))
 		c.Params[side] = "yes"
+		if !objects.modes(b, &c, plainServer(why)) {
+			continue // what is asked of clients is known, and isn't mutual TLS
+		}
 		causes = append(causes, c)
 	}
 	causes = leftOut(causes, more)
@@ -103,3 +116,85 @@ func mtlsMismatch(_ diagnose.Request, v *evidence.View) ([]diagnose.Cause, error
 	}
 	return nil, t.Err()
 }
+
+// modes adds what the server's pods ask for and what clients are told, as the cluster's objects say. It is false where they say for
+// sure that the server takes plaintext: then a connection without a filter chain has another reason.
+func (o *objects) modes(b bunch, c *diagnose.Cause, plain bool) bool {
+	d := o.destination(b)
+	number := 0
+	name, namespace := "", ""
+	if d.service != nil {
+		name, namespace = d.service.Name, d.service.Namespace
+	} else if n, ns, ok := kubernetesService(b.place); ok {
+		name, namespace = n, ns
+	}
+	if d.port != nil {
+		number = d.port.Port
+	}
+	rule, told := o.clientMode(namespace, name, number, d.subset)
+	told = told && name != ""
+	var peer peerMode
+	if len(d.pods) > 0 {
+		peer = o.peerMode(d.pods[0], d.number)
+		d.params(c.Params)
+	}
+	bare := slices.ContainsFunc(d.pods, func(p *kube.Pod) bool { c, _ := p.Sidecar(); return c == nil })
+	why := ""
+	switch {
+	case plain && told && rule.mode != "DISABLE" && bare:
+		why = fmt.Sprintf("%s has clients speak TLS (%s), and pod %s has no sidecar that could answer it", rule.by, rule.mode, bareOf(d.pods).Ref())
+		c.Confidence = diagnose.Confirmed
+	case plain && told && rule.mode != "DISABLE" && peer.mode == "DISABLE":
+		why = fmt.Sprintf("%s has clients speak TLS (%s), and %s sets mode DISABLE for the server", rule.by, rule.mode, peer.by)
+		c.Confidence = diagnose.Confirmed
+	case plain && told && rule.mode != "DISABLE":
+		why = fmt.Sprintf("%s has clients speak TLS (%s)", rule.by, rule.mode)
+	case !plain && peer.mode == "STRICT":
+		why = fmt.Sprintf("%s asks for mutual TLS (STRICT)", peer.by)
+		c.Confidence = max(c.Confidence, diagnose.Likely)
+		if told && rule.mode == "DISABLE" {
+			why += fmt.Sprintf(", and %s has clients speak plaintext (DISABLE)", rule.by)
+			c.Confidence = diagnose.Confirmed
+		}
+	case !plain && len(d.pods) > 0 && peer.whole && (d.number > 0 || !o.byPort()) && !wantsCertificate(reasons(b.groups[0])):
+		return false
+	}
+	if why == "" {
+		return true
+	}
+	c.Summary = sentence(c.Summary) + " " + why + "."
+	if told && (plain || rule.mode == "DISABLE") {
+		c.Params["rule"] = rule.by
+		c.Params["rule_namespace"], c.Params["rule_name"] = splitRef(rule.by)
+		c.Evidence = append(c.Evidence, diagnose.Exhibit{Fact: evidence.DestinationRules.Name(), Excerpt: rule.by + ": tls.mode " + rule.mode, Source: rule.source})
+	}
+	if peer.by != "" && (!plain || peer.mode == "DISABLE") {
+		if peer.mode == "STRICT" {
+			c.Params["peer"] = peer.by
+			c.Params["peer_namespace"], c.Params["peer_name"] = splitRef(peer.by)
+		}
+		c.Evidence = append(c.Evidence, diagnose.Exhibit{Fact: evidence.PeerAuthentications.Name(), Excerpt: fmt.Sprintf("%s: mode %s for pod %s, port %d", peer.by, peer.mode, d.pods[0].Ref(), d.number), Source: peer.source})
+	}
+	return true
+}
+
+// byPort says whether some PeerAuthentication tells ports apart.
+func (o *objects) byPort() bool {
+	return slices.ContainsFunc(evidence.All(o.peers), func(p kube.PeerAuthentication) bool { return len(p.Spec.Ports) > 0 })
+}
+
+// bareOf gives the first pod without a sidecar.
+func bareOf(pods []*kube.Pod) *kube.Pod {
+	i := slices.IndexFunc(pods, func(p *kube.Pod) bool { c, _ := p.Sidecar(); return c == nil })
+	return pods[i]
+}
+
+// splitRef takes "Kind namespace/name" apart.
+func splitRef(s string) (namespace, name string) {
+	_, ref, _ := strings.Cut(s, " ")
+	namespace, name, _ = strings.Cut(ref, "/")
+	return namespace, name
+}
+
+// sentence ends a text with one full stop.
+func sentence(s string) string { return strings.TrimRight(s, ". ") + "." }

@@ -7,6 +7,7 @@ import (
 	"github.com/meshdiag/meshdiag/checks/request"
 	"github.com/meshdiag/meshdiag/diagnose"
 	"github.com/meshdiag/meshdiag/evidence"
+	"github.com/meshdiag/meshdiag/evidence/kube"
 )
 
 func TestMTLSMismatch(t *testing.T) {
@@ -17,6 +18,7 @@ func TestMTLSMismatch(t *testing.T) {
 	transport := func(s string) func(*evidence.AccessGroup) {
 		return func(g *evidence.AccessGroup) { g.Transport = s }
 	}
+	noChain := with(group("", 0, "", "NR"), func(g *evidence.AccessGroup) { g.Termination, g.Upstream = "filter_chain_not_found", "" })
 	checkstest.Run(t, request.MTLSMismatch, []checkstest.Case{
 		{Name: "TLS to a plaintext server", Put: access(group(cart, 503, details, "UF", "URX")), Want: []checkstest.Want{{
 			Summary: "5 requests to outbound|8080||cart.shop.svc.cluster.local (cart:8080) failed: the proxy began TLS and the other side answered in plaintext.", Confidence: diagnose.Likely,
@@ -28,6 +30,33 @@ func TestMTLSMismatch(t *testing.T) {
 		{Name: "no client certificate", Put: access(with(group(cart, 503, "", "UF"), transport("TLS_error:|268436496:SSL_routines:OPENSSL_internal:SSLV3_ALERT|:TLSV13_ALERT_CERTIFICATE_REQUIRED"))),
 			Want: []checkstest.Want{{Summary: "asks for a client certificate", Params: map[string]string{"plain_client": "yes"}}}},
 		{Name: "the body alone", Put: logs(connectError("TLS_error:|268435703:SSL routines:OPENSSL_internal:WRONG_VERSION_NUMBER:TLS_error_end")), Want: []checkstest.Want{{Summary: "answered in plaintext", Key: "requests"}}},
+
+		{Name: "a DestinationRule, and no sidecar", Put: puts(access(group(cart, 503, details, "UF", "URX")), services(service("cart", 8080, "8080")), pods(pod("cart-1", "10.8.2.4", 8080)), destinationRules(tlsRule("ISTIO_MUTUAL"))),
+			Want: []checkstest.Want{{Confidence: diagnose.Confirmed, Summary: "answered in plaintext. DestinationRule shop/cart has clients speak TLS (ISTIO_MUTUAL), and pod shop/cart-1 has no sidecar that could answer it.",
+				Params: map[string]string{"rule": "DestinationRule shop/cart", "rule_name": "cart", "rule_namespace": "shop"}}}},
+		{Name: "a DestinationRule, and DISABLE", Put: puts(access(group(cart, 503, details, "UF", "URX")), services(service("cart", 8080, "8080")), pods(pod("cart-1", "10.8.2.4", 8080, proxied)), destinationRules(tlsRule("ISTIO_MUTUAL")), peers(peer("shop", "off", "DISABLE"))),
+			Want: []checkstest.Want{{Confidence: diagnose.Confirmed, Summary: "and PeerAuthentication shop/off sets mode DISABLE for the server."}}},
+		{Name: "a DestinationRule alone", Put: puts(access(group(cart, 503, details, "UF", "URX")), destinationRules(tlsRule("SIMPLE"))), Want: []checkstest.Want{{Confidence: diagnose.Likely, Summary: "DestinationRule shop/cart has clients speak TLS (SIMPLE)."}}},
+		{Name: "a DestinationRule of another host says nothing", Put: puts(access(group(cart, 503, details, "UF", "URX")), destinationRules(func() kube.DestinationRule { r := tlsRule("SIMPLE"); r.Spec.Host = "web"; return r }())), Want: []checkstest.Want{{Confidence: diagnose.Likely, Summary: "answered in plaintext."}}},
+		{Name: "STRICT by the namespace", Request: ofPod, Put: puts(access(noChain), pods(pod("cart-1", "10.8.2.4", 8080, proxied)), peers(peer("istio-system", "default", "PERMISSIVE"), peer("shop", "default", "STRICT"))),
+			Want: []checkstest.Want{{Confidence: diagnose.Likely, Summary: "PeerAuthentication shop/default asks for mutual TLS (STRICT).", Params: map[string]string{"peer_name": "default", "peer_namespace": "shop"}}}},
+		{Name: "STRICT by the mesh", Request: ofPod, Put: puts(access(noChain), pods(pod("cart-1", "10.8.2.4", 8080, proxied)), peers(peer("istio-system", "default", "STRICT"), peer("shop", "default", "UNSET"))),
+			Want: []checkstest.Want{{Summary: "PeerAuthentication istio-system/default asks"}}},
+		{Name: "STRICT for the workload, plaintext by a DestinationRule", Request: ofPod, Put: puts(access(with(noChain, func(g *evidence.AccessGroup) { g.Upstream = "10.8.2.4:8080" })), services(service("cart", 80, "8080")), pods(pod("cart-1", "10.8.2.4", 8080, proxied)),
+			peers(peer("shop", "default", "PERMISSIVE"), func() kube.PeerAuthentication {
+				p := peer("shop", "cart", "STRICT")
+				p.Spec.Selector = &kube.WorkloadSelector{MatchLabels: map[string]string{"app": "cart"}}
+				return p
+			}()), destinationRules(tlsRule("DISABLE"))),
+			Want: []checkstest.Want{{Confidence: diagnose.Confirmed, Summary: "PeerAuthentication shop/cart asks for mutual TLS (STRICT), and DestinationRule shop/cart has clients speak plaintext (DISABLE)."}}},
+		{Name: "STRICT for the port", Request: ofPod, Put: puts(access(with(noChain, func(g *evidence.AccessGroup) { g.Upstream = "10.8.2.4:8080" })), pods(pod("cart-1", "10.8.2.4", 8080, proxied)), peers(byPort("8080", "STRICT"))),
+			Want: []checkstest.Want{{Summary: "PeerAuthentication shop/ports asks for mutual TLS (STRICT)."}}},
+		{Name: "modes of a file may not be all", Request: ofPod, Put: puts(access(noChain), pods(pod("cart-1", "10.8.2.4", 8080, proxied)), partly(evidence.PeerAuthentications, peer("shop", "default", "PERMISSIVE"))), Want: []checkstest.Want{{Confidence: diagnose.Possible}}},
+		{Name: "the port isn't known, and one is STRICT", Request: ofPod, Put: puts(access(noChain), pods(pod("cart-1", "10.8.2.4", 8080, proxied)), peers(byPort("9999", "STRICT"))), Want: []checkstest.Want{{Confidence: diagnose.Possible}}},
+
+		{Name: "the server takes plaintext", Request: ofPod, Put: puts(access(noChain), pods(pod("cart-1", "10.8.2.4", 8080, proxied)), peers(peer("shop", "default", "PERMISSIVE")))},
+		{Name: "the server takes plaintext on this port", Request: ofPod, Put: puts(access(with(noChain, func(g *evidence.AccessGroup) { g.Upstream = "10.8.2.4:8080" })), pods(pod("cart-1", "10.8.2.4", 8080, proxied)), peers(peer("shop", "default", "STRICT"), byPort("8080", "PERMISSIVE")))},
+		{Name: "nobody asks for mutual TLS", Request: ofPod, Put: puts(access(noChain), pods(pod("cart-1", "10.8.2.4", 8080, proxied)), peers())},
 
 		{Name: "an expired certificate", Put: access(with(group(cart, 503, "", "UF"), transport("TLS_error:|268436501:SSL_routines:OPENSSL_internal:SSLV3_ALERT_CERTIFICATE_EXPIRED"))),
 			Outcome: diagnose.OutcomeSkipped, Reason: "because a certificate expired"},

@@ -8,6 +8,7 @@ import (
 	"github.com/meshdiag/meshdiag/checks/request"
 	"github.com/meshdiag/meshdiag/diagnose"
 	"github.com/meshdiag/meshdiag/evidence"
+	"github.com/meshdiag/meshdiag/evidence/kube"
 )
 
 func TestRBACDenied(t *testing.T) {
@@ -29,6 +30,20 @@ func TestRBACDenied(t *testing.T) {
 		{Name: "the debug log names the policy", Put: logs(message(messages.AccessDenied, "RBAC: access denied", nil), message(messages.AccessDenied, "enforced denied, matched policy ns[shop]-policy[deny]-rule[1]", map[string]string{"policy": "ns[shop]-policy[deny]-rule[1]"})),
 			Want: []checkstest.Want{{Summary: `A proxy refused 2 requests: rule 1 of the AuthorizationPolicy "deny" in namespace "shop" denies it.`}}},
 		{Name: "the access log says it better than the body", Put: puts(logs(message(messages.AccessDenied, "RBAC: access denied", nil)), access(group(local, 403, byRule))), Want: []checkstest.Want{{Summary: "rule 0"}}},
+
+		{Name: "the policy itself", Put: puts(access(group(local, 403, byRule)), policies(policy("istio-ingress", "office-only", "DENY", `{"from":[{"source":{"notIpBlocks":["203.0.113.0/24"]}}]}`))),
+			Want: []checkstest.Want{{Summary: `rule 0 of the AuthorizationPolicy "office-only"`, Excerpt: `DENY, rule 0: {"from":[{"source":{"notIpBlocks":["203.0.113.0/24"]}}]}`}}},
+		{Name: "a policy that allows nothing", Put: puts(access(group(cart, 403, "rbac_access_denied_matched_policy[none]")), services(service("cart", 8080, "8080")), pods(pod("cart-1", "10.8.2.4", 8080)), policies(policy("shop", "allow-nothing", ""))),
+			Want: []checkstest.Want{{Confidence: diagnose.Confirmed, Summary: "none of them matches. AuthorizationPolicy shop/allow-nothing allows nothing: it has no rules.", Params: map[string]string{"policy": "allow-nothing", "policy_namespace": "shop", "allows_nothing": "yes"}}}},
+		{Name: "policies that ask for principals", Request: ofPod, Put: puts(access(group(local, 403, "rbac_access_denied_matched_policy[none]")), pods(pod("cart-1", "10.8.2.4", 8080)),
+			policies(policy("shop", "web", "ALLOW", `{"from":[{"source":{"principals":["cluster.local/ns/shop/sa/web"]}}]}`), policy("istio-system", "all", "", `{"when":[{"key":"source.namespace","values":["shop"]}]}`), policy("shop", "deny", "DENY", `{}`), policy("other", "x", ""))),
+			Want: []checkstest.Want{{Confidence: diagnose.Likely, Summary: "AuthorizationPolicies istio-system/all, shop/web allow others.", Params: map[string]string{"principals": "principals, source.namespace"}}}},
+		{Name: "policies of other pods say nothing", Request: ofPod, Put: puts(access(group(local, 403, "rbac_access_denied_matched_policy[none]")), pods(pod("cart-1", "10.8.2.4", 8080)), policies(func() kube.AuthorizationPolicy {
+			p := policy("shop", "web", "")
+			p.Spec.Selector = &kube.WorkloadSelector{MatchLabels: map[string]string{"app": "web"}}
+			return p
+		}())), Want: []checkstest.Want{{Summary: "none of them matches."}}},
+		{Name: "a policy that is gone", Put: puts(access(group(local, 403, byRule)), policies()), Want: []checkstest.Want{{Summary: "rule 0"}}},
 
 		{Name: "403 of the application", Put: access(group(local, 403, "via_upstream"))},
 		{Name: "403 of an external authorization server", Put: access(group(local, 403, "ext_authz_denied", "UAEX"))},

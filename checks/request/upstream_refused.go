@@ -37,7 +37,7 @@ var UpstreamRefused = diagnose.Check{
 		},
 		References: []string{refDetails, refProblems},
 	},
-	Needs:      []evidence.Name{evidence.AccessLogs.Name(), evidence.LogMessages.Name(), evidence.Sockets.Name()},
+	Needs:      append([]evidence.Name{evidence.AccessLogs.Name(), evidence.LogMessages.Name(), evidence.Sockets.Name()}, workloadNeeds...),
 	Signatures: []diagnose.Signature{messages.UpstreamConnectError, messages.ProxyReady},
 	Evaluate:   upstreamRefused,
 }
@@ -47,11 +47,12 @@ func refused(s string) bool {
 	return contains(s, "connect_error:_111", "connect_error:_Connection_refused", "connect_error:_61")
 }
 
-func upstreamRefused(_ diagnose.Request, v *evidence.View) ([]diagnose.Cause, error) {
+func upstreamRefused(req diagnose.Request, v *evidence.View) ([]diagnose.Cause, error) {
 	var t evidence.Tally
 	groups, _ := evidence.Read(&t, v, evidence.AccessLogs)
 	log, _ := evidence.Read(&t, v, evidence.LogMessages)
 	sockets, errSockets := evidence.Whole(v, evidence.Sockets)
+	objects := readWorkloads(req, v)
 	var causes []diagnose.Cause
 	list, more := bunches(groups, func(g evidence.AccessGroup) bool {
 		return refused(reasons(g)) && !startingUp(g, groups, log)
@@ -63,14 +64,22 @@ func upstreamRefused(_ diagnose.Request, v *evidence.View) ([]diagnose.Cause, er
 			said = address + " refused the connection"
 		}
 		c := b.cause(diagnose.Likely, "")
+		seen := false // the sockets say who listens
 		if errSockets == nil && inbound(b.groups[0]) {
 			if what, loopback := listening(sockets, address, port); what != "" {
 				said += ": " + what
+				seen = true
 				if loopback {
 					c.Params["loopback"] = "yes"
 				}
 				c.Evidence = append(c.Evidence, diagnose.Exhibit{Fact: evidence.Sockets.Name(), Excerpt: what, Source: sockets[0].Source})
 			}
+		}
+		d := objects.destination(b)
+		if what, shown := d.undeclared(); what != "" && !seen {
+			said += ": " + what
+			d.params(c.Params)
+			c.Evidence = append(c.Evidence, shown...)
 		}
 		c.Summary = fmt.Sprintf("%s failed: %s.", b.share(), said)
 		causes = append(causes, c)

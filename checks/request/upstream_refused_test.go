@@ -42,6 +42,15 @@ func TestUpstreamRefused(t *testing.T) {
 		{Name: "for an hour, then answered", Put: access(from(refused, 0, time.Hour), from(group(local, 200, ""), 0, 2*time.Hour)), Want: []checkstest.Want{{Summary: "5 of 10 requests"}}},
 		{Name: "the body alone", Put: logs(connectError("delayed connect error: 111")), Want: []checkstest.Want{{Summary: "A proxy answered 1 time that the upstream host refused", Confidence: diagnose.Possible}}},
 
+		{Name: "a targetPort that the containers don't declare", Put: puts(access(group(cart, 503, details, "UF")), services(service("cart", 8080, "8081")), pods(pod("cart-1", "10.8.2.4", 9090))),
+			Want: []checkstest.Want{{Summary: "10.8.2.4:8080 refused the connection: targetPort 8081 of Service shop/cart is none that the containers of pod shop/cart-1 declare (9090 http).", Confidence: diagnose.Likely, Excerpt: "Service shop/cart: port 8080, targetPort 8081"}}},
+		{Name: "a port that comes in and isn't declared", Put: puts(access(refused), services(service("cart", 80, "8080")), pods(pod("cart-1", "10.8.2.4", 9090))),
+			Want: []checkstest.Want{{Summary: "targetPort 8080 of Service shop/cart is none that the containers of pod shop/cart-1 declare", Params: map[string]string{"service": "cart", "namespace": "shop"}}}},
+		{Name: "a port that comes in, of no Service", Put: puts(access(refused), pods(pod("cart-1", "10.8.2.4", 9090))), Want: []checkstest.Want{{Summary: "no container of pod shop/cart-1 declares port 8080 (they declare 9090 http)"}}},
+		{Name: "a declared port says nothing", Put: puts(access(group(cart, 503, details, "UF")), services(service("cart", 8080, "http")), pods(pod("cart-1", "10.8.2.4", 9090))), Want: []checkstest.Want{{Summary: "10.8.2.4:8080 refused the connection."}}},
+		{Name: "nothing declared says nothing", Put: puts(access(group(cart, 503, details, "UF")), services(service("cart", 8080, "8081")), pods(pod("cart-1", "10.8.2.4"))), Want: []checkstest.Want{{Summary: "10.8.2.4:8080 refused the connection."}}},
+		{Name: "sockets go before declarations", Put: puts(access(refused), pods(pod("cart-1", "10.8.2.4", 9090)), sockets(list(true, evidence.Socket{Address: "127.0.0.1", Port: 8080}))), Want: []checkstest.Want{{Summary: "listened on at 127.0.0.1 alone."}}},
+
 		{Name: "an application that starts", Put: access(from(refused, 0, 20*time.Second), from(group(local, 200, ""), 25*time.Second, time.Hour))},
 		{Name: "an application that starts soon after its proxy", Put: puts(access(from(refused, 0, 5*time.Minute+30*time.Second), from(group(local, 200, ""), 6*time.Minute, time.Hour)), logs(ready))},
 		{Name: "timed out", Put: access(group(cart, 503, "upstream_reset_before_response_started{connection_timeout}", "UF"))},

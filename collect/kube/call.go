@@ -66,18 +66,6 @@ func (a access) permission() string {
 	return s
 }
 
-// rule gives the rule of a role that allows it.
-func (a access) rule() string {
-	if a.url != "" {
-		return fmt.Sprintf("nonResourceURLs: [%q, %q], verbs: [%q]", a.url, a.url+"/*", a.verb)
-	}
-	r := a.resource
-	if a.sub != "" {
-		r += "/" + a.sub
-	}
-	return fmt.Sprintf("apiGroups: [%q], resources: [%q], verbs: [%q]", a.group, r, a.verb)
-}
-
 // path gives the path below the API server's address.
 // https://kubernetes.io/docs/reference/using-api/api-concepts/#resource-uris
 func (a access) path() string {

@@ -43,7 +43,7 @@ type server struct {
 func (s *step) certificates(ctx context.Context) error {
 	all, err := s.hooks()
 	if err != nil {
-		return fmt.Errorf("which servers webhooks have isn't known: %w", err)
+		return without("which servers webhooks have", err)
 	}
 	services, err := evidence.Get(s.view, evidence.ClusterServices)
 	if err != nil {

@@ -47,7 +47,7 @@ type subjectPod struct {
 func (s *step) matchConditions(ctx context.Context) error {
 	all, err := s.hooks()
 	if err != nil {
-		return fmt.Errorf("which conditions webhooks have isn't known: %w", err)
+		return without("which conditions webhooks have", err)
 	}
 	src := evidence.Source{Collector: collectorName, Detail: "CEL evaluation", Vantage: evidence.FromAPI, Time: s.cfg.Now()}
 	conditions, err := compileConditions(all)
@@ -58,7 +58,7 @@ func (s *step) matchConditions(ctx context.Context) error {
 	if len(conditions) > 0 {
 		subjects, err := s.subjects()
 		if err != nil {
-			return fmt.Errorf("which pods are asked about isn't known: %w", err)
+			return without("which pods are asked about", err)
 		}
 		if n := len(subjects) - maxConditionPods; n > 0 {
 			s.fail(ctx, evidence.MatchConditions.Name(), src, fmt.Errorf("they were not evaluated for %d pods", n))

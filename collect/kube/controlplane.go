@@ -3,7 +3,6 @@ package kube
 import (
 	"context"
 	"errors"
-	"fmt"
 	"strings"
 
 	"github.com/meshdiag/meshdiag/collect/kubefacts"
@@ -53,11 +52,8 @@ func ofIstiod[T any](ctx context.Context, s *step, key evidence.Key[[]evidence.O
 		}
 		putObjects(ctx, s, key, in, items, nsErr)
 	}
-	if missing != nil {
-		err = fmt.Errorf("%w; %w", err, missing)
-	}
 	if missing != nil || !all {
-		s.fail(ctx, key.Name(), s.source(acc), err)
+		s.fail(ctx, key.Name(), s.source(acc), err) // where they are told, they needn't be looked for in the whole cluster
 	}
 	return nil
 }

@@ -42,7 +42,7 @@ func (c *cluster) forbidden(acc access, se *statusError) *evidence.Denied {
 		return d
 	}
 	role := cmp.Or(acc.role, roleReader)
-	d.Role = fmt.Sprintf("ClusterRole %s of %s, or a role with the rule %s", role, manifest, acc.rule())
+	d.Role = fmt.Sprintf("ClusterRole %s of %s", role, manifest)
 	kubectl, subject := c.kubectl(), subject(se.message)
 	bind := fmt.Sprintf("%s create clusterrolebinding %s --clusterrole=%s %s", kubectl, role, role, subject)
 	if role != roleReader {
@@ -55,6 +55,45 @@ func (c *cluster) forbidden(acc access, se *statusError) *evidence.Denied {
 // forbiddenUser is how an API server says who was refused: `pods is forbidden: User "alice" cannot list resource "pods" …`.
 // https://github.com/kubernetes/kubernetes/blob/master/staging/src/k8s.io/apiserver/pkg/endpoints/handlers/responsewriters/errors.go
 var forbiddenUser = regexp.MustCompile(`User "([^"]+)" cannot `)
+
+// dependentError says that something can't be known without other facts. Why those aren't known is told of them.
+type dependentError struct {
+	what string
+	err  error
+}
+
+func (d *dependentError) Error() string {
+	names := missingNames(d.err)
+	if len(names) == 0 {
+		return fmt.Sprintf("%s isn't known: %v", d.what, d.err)
+	}
+	return fmt.Sprintf("%s isn't known without %s", d.what, strings.Join(names, " and "))
+}
+
+func (d *dependentError) Unwrap() error { return d.err }
+
+// without makes an error of what isn't known for want of other facts; nil stays nil.
+func without(what string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return &dependentError{what, err}
+}
+
+// missingNames gives the facts whose lack an error tells of.
+func missingNames(err error) (names []string) {
+	switch e := err.(type) { //nolint:errorlint // it walks the tree itself
+	case *evidence.Missing:
+		return []string{string(e.Name)}
+	case interface{ Unwrap() []error }:
+		for _, x := range e.Unwrap() {
+			names = append(names, missingNames(x)...)
+		}
+	case interface{ Unwrap() error }:
+		return missingNames(e.Unwrap())
+	}
+	return names
+}
 
 // subject gives the option of kubectl create rolebinding that names who was refused.
 func subject(message string) string {

@@ -58,7 +58,7 @@ func execFacts() []evidence.Name {
 func (s *step) podExec(ctx context.Context) error {
 	pods, err := s.askedPods()
 	if err != nil {
-		return fmt.Errorf("which pods are asked about isn't known: %w", err)
+		return without("which pods are asked about", err)
 	}
 	// The proxy of one pod: of a workload the first that runs.
 	i := slices.IndexFunc(pods, func(p kube.Pod) bool {

@@ -36,7 +36,7 @@ const (
 func (s *step) istiodLogs(ctx context.Context) error {
 	batches, err := evidence.Get(s.view, evidence.ControlPlanePods)
 	if err != nil {
-		return fmt.Errorf("which pods are istiod's isn't known: %w", err)
+		return without("which pods are istiod's", err)
 	}
 	pods := slices.DeleteFunc(slices.Clone(evidence.All(batches)), func(p kube.Pod) bool { return p.Ended() })
 	for i := range pods[:min(len(pods), maxIstiods)] {
@@ -58,7 +58,7 @@ func (s *step) istiodLogs(ctx context.Context) error {
 func (s *step) podLogs(ctx context.Context) error {
 	pods, err := s.askedPods()
 	if err != nil {
-		return fmt.Errorf("which pods are asked about isn't known: %w", err)
+		return without("which pods are asked about", err)
 	}
 	if s.req.Target.Pod == "" {
 		pods = slices.DeleteFunc(pods, func(p kube.Pod) bool { return ready(&p) })

@@ -29,7 +29,7 @@ func (s *step) messages(ctx context.Context) error {
 	o.DataPlanes, missing = known(s, evidence.DataPlaneControls, missing)
 	src := evidence.Source{Collector: collectorName, Detail: "what objects say", Vantage: evidence.FromAPI, Time: s.cfg.Now()}
 	if missing != nil {
-		s.fail(ctx, evidence.LogMessages.Name(), src, missing)
+		s.fail(ctx, evidence.LogMessages.Name(), src, without("what all objects say", missing))
 	}
 	distinct, text, of := lines(o.Messages())
 	found, _, err := s.cfg.Scanner.Scan(strings.NewReader(text), src.Detail, src)
@@ -59,10 +59,7 @@ func known[T any](s *step, key evidence.Key[[]evidence.Objects[T]], missing erro
 	if errors.As(err, &m) && m.Why == evidence.NotAsked {
 		err = nil
 	}
-	if missing == nil {
-		missing = err
-	}
-	return evidence.All(batches), missing
+	return evidence.All(batches), errors.Join(missing, err)
 }
 
 // lines makes a text of messages, each of which stands there once; of gives the message of each line.

@@ -69,7 +69,7 @@ func (s *step) serviceNamespaces() ([]string, error) {
 		return out[:maxNamespaces], fmt.Errorf("%d namespaces of webhooks' Services were not looked at", n)
 	}
 	if missing != nil {
-		return out, fmt.Errorf("where webhooks' Services are isn't wholly known: %w", missing)
+		return out, without("where webhooks' Services are", missing)
 	}
 	return out, nil
 }
