@@ -187,12 +187,12 @@ func (e *envoyClient) send(ctx context.Context, out outcome, to hostPort, cluste
 	case err != nil:
 		return out, err
 	}
-	defer conn.Close()
+	defer func() { _ = conn.Close() }()
 	if cluster.GetTransportSocket() != nil {
 		err := tls.Client(conn, &tls.Config{ServerName: trafficDirectorHost, RootCAs: e.ca.pool(), MinVersion: tls.VersionTLS12}).HandshakeContext(ctx)
 		var plain tls.RecordHeaderError
 		if !errors.As(err, &plain) {
-			return out, fmt.Errorf("a TLS handshake with a server that speaks none: %v", err)
+			return out, fmt.Errorf("a TLS handshake with a server that speaks none: %w", err)
 		}
 		const wrong = "TLS_error:|268435703:SSL_routines:OPENSSL_internal:WRONG_VERSION_NUMBER:TLS_error_end"
 		return failed("remote_connection_failure,"+wrong, wrong)
@@ -213,7 +213,7 @@ func (e *envoyClient) send(ctx context.Context, out outcome, to hostPort, cluste
 	if err != nil {
 		return out, err
 	}
-	defer cc.Close()
+	defer func() { _ = cc.Close() }()
 	_, err = healthpb.NewHealthClient(cc).Check(ctx, &healthpb.HealthCheckRequest{})
 	switch status.Code(err) {
 	case codes.OK:

@@ -280,7 +280,6 @@ func (c *meshClient) of(i evidence.Instance) {
 // behind is a backend service with its endpoints that are healthy.
 type behind struct {
 	name      string
-	project   string
 	endpoints []evidence.EndpointHealth
 }
 

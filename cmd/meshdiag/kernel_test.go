@@ -317,8 +317,11 @@ func (w *world) program(t *testing.T, args ...string) *exec.Cmd {
 // onlyChild gives the child of a process that has one.
 func onlyChild(pid int) (int, error) {
 	children, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%[1]d/children", pid))
-	if err != nil || len(strings.Fields(string(children))) != 1 {
-		return 0, fmt.Errorf("the children of process %d: %q, %v", pid, children, err)
+	if err != nil {
+		return 0, err
+	}
+	if len(strings.Fields(string(children))) != 1 {
+		return 0, fmt.Errorf("process %d has the children %q; one was expected", pid, children)
 	}
 	return strconv.Atoi(strings.TrimSpace(string(children)))
 }
