@@ -82,17 +82,21 @@ func (e *Engine) report(req Request, set *evidence.Set, found []Finding, results
 	counted, said, doubts := e.recordings(req, set)
 	rep.Unseen = unseen(req, rep.Observations, counted, doubts)
 	rep.Notes = append(notes(set), said...)
-	gone := absent(req, evidence.NewView(set))
-	if gone != nil {
-		rep.Unseen = slices.Insert(rep.Unseen, 0, *gone)
+	view := evidence.NewView(set)
+	doubt := absent(req, view)
+	if doubt == nil && len(rep.Causes) == 0 {
+		doubt = unready(req, view)
 	}
-	e.verdict(req, rep, gone)
+	if doubt != nil {
+		rep.Unseen = slices.Insert(rep.Unseen, 0, *doubt)
+	}
+	e.verdict(req, rep, doubt)
 	return rep
 }
 
 // verdict decides: HEALTHY is given only where all that it rests on was seen, no check was left open, and what was asked about is
-// there; gone is what isn't.
-func (e *Engine) verdict(req Request, rep *Report, gone *Unseen) {
+// there and runs; doubt is what isn't or doesn't.
+func (e *Engine) verdict(req Request, rep *Report, doubt *Unseen) {
 	open, besides := 0, 0
 	for _, r := range rep.Results {
 		switch {
@@ -115,9 +119,9 @@ func (e *Engine) verdict(req Request, rep *Report, gone *Unseen) {
 	case len(rep.Causes) > 0:
 		rep.Verdict = CausesFound
 		rep.Headline = rep.Causes[0].Summary
-	case gone != nil:
+	case doubt != nil:
 		rep.Verdict = Inconclusive
-		rep.Headline = strings.ToUpper(gone.Reason[:1]) + gone.Reason[1:] + "."
+		rep.Headline = strings.ToUpper(doubt.Reason[:1]) + doubt.Reason[1:] + "."
 	case !req.Target.Live() && !req.Target.Kubernetes():
 		rep.Verdict = Inconclusive
 		rep.Headline = "Nothing wrong was found in the files given; no live system was asked."

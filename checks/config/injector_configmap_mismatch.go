@@ -24,7 +24,8 @@ var InjectorConfigMapMismatch = diagnose.Check{
 		Remedy: []diagnose.Step{
 			{If: "right_network", Text: "Set TRAFFICDIRECTOR_NETWORK_NAME under defaultConfig.proxyMetadata to {{right_network}}", Command: "kubectl -n {{configmap_namespace}} edit configmap {{configmap}}"},
 			{If: "right_number", Text: "Set TRAFFICDIRECTOR_GCP_PROJECT_NUMBER under defaultConfig.proxyMetadata to {{right_number}}, in quotes", Command: "kubectl -n {{configmap_namespace}} edit configmap {{configmap}}"},
-			{If: "ask_number", Text: "Set TRAFFICDIRECTOR_GCP_PROJECT_NUMBER under defaultConfig.proxyMetadata to the project's number, in quotes. The number is told by", Command: "gcloud projects describe {{named_project}} --format='value(projectNumber)'"},
+			{If: "ask_number", Text: "Set TRAFFICDIRECTOR_GCP_PROJECT_NUMBER under defaultConfig.proxyMetadata to the number of the project that the rules are in, in quotes", Command: "kubectl -n {{configmap_namespace}} edit configmap {{configmap}}"},
+			{If: "named_project", Text: "The number is told by", Command: "gcloud projects describe {{named_project}} --format='value(projectNumber)'"},
 			{Text: "Restart the injector, which reads it when it starts", Command: "kubectl -n {{configmap_namespace}} rollout restart deployment"},
 			{If: "namespace", Text: "Restart the workloads with sidecars: they keep what they were injected with", Command: "kubectl -n {{namespace}} rollout restart deployment"},
 			{Unless: "namespace", Text: "Restart the workloads with sidecars (kubectl rollout restart): they keep what they were injected with."},
@@ -43,6 +44,9 @@ var InjectorConfigMapMismatch = diagnose.Check{
 // proxyMetadata finds the entries of proxyMetadata that say where a proxy takes its configuration from, outside comments. The
 // prefix is what Istio's agent asks for of variables that it makes node metadata of.
 var proxyMetadata = regexp.MustCompile(`(?m)^[ \t]*["']?(?:ISTIO_META_)?(TRAFFICDIRECTOR_(?:GCP_PROJECT_NUMBER|NETWORK_NAME|MESH_NAME|SCOPE_NAME))["']?[ \t]*:[ \t]*(?:"([^"\n]*)"|'([^'\n]*)'|([^\s#][^#\n]*?))?[ \t]*(?:#[^\n]*)?,?\r?$`)
+
+// projectID is what a project's ID looks like. The package's own ConfigMap holds "my-project-here".
+var projectID = regexp.MustCompile(`^[a-z][a-z0-9-]{4,28}[a-z0-9]$`)
 
 func injectorConfigMapMismatch(req diagnose.Request, v *evidence.View) ([]diagnose.Cause, error) {
 	batches, err := evidence.Get(v, evidence.ConfigMaps)
@@ -132,10 +136,7 @@ func (j *injector) judge(m *kube.ConfigMap, values map[string]string, src eviden
 	}
 	c = diagnose.Cause{
 		Subject: "ConfigMap " + m.Ref(), Confidence: diagnose.Confirmed, About: diagnose.About{},
-		Params: map[string]string{"configmap": m.Name, "configmap_namespace": m.Namespace, "named_project": j.own.ID},
-	}
-	if c.Params["named_project"] == "" {
-		c.Params["named_project"] = j.req.Target.Project
+		Params: map[string]string{"configmap": m.Name, "configmap_namespace": m.Namespace},
 	}
 	show := func(k, v string) {
 		c.Evidence = append(c.Evidence, diagnose.Exhibit{Fact: evidence.ConfigMaps.Name(), Excerpt: k + ": " + quote(v), Source: src})
@@ -157,7 +158,7 @@ func (j *injector) judge(m *kube.ConfigMap, values map[string]string, src eviden
 			wrong = append(wrong, what)
 			show(evidence.MetadataProject, number)
 			if j.own.Number != "" {
-				c.Evidence = append(c.Evidence, diagnose.Exhibit{Fact: evidence.ProjectFact.Name(), Excerpt: fmt.Sprintf("project %s has the number %s", quote(c.Params["named_project"]), j.own.Number)})
+				c.Evidence = append(c.Evidence, diagnose.Exhibit{Fact: evidence.ProjectFact.Name(), Excerpt: fmt.Sprintf("project %s has the number %s", quote(asked(j.req, j.own)), j.own.Number)})
 			}
 		}
 	}
@@ -198,13 +199,14 @@ func (j *injector) wrongNumber(number, network string, params map[string]string)
 	switch {
 	case !evidence.Numeric(number):
 		params["right_number"] = j.own.Number
-		if j.own.Number == "" && params["named_project"] == "" {
+		if j.own.Number != "" {
+			return fmt.Sprintf("gives proxies the project %s, where its number %s belongs", quote(number), j.own.Number)
+		}
+		params["ask_number"], params["named_project"] = "yes", j.req.Target.Project
+		if params["named_project"] == "" && projectID.MatchString(number) && !strings.HasSuffix(number, "-here") {
 			params["named_project"] = number
 		}
-		if j.own.Number == "" {
-			params["ask_number"] = "yes"
-		}
-		return fmt.Sprintf("gives proxies the project %s, where its number belongs%s", quote(number), is(j.own.Number))
+		return fmt.Sprintf("gives proxies the project %s, where its number belongs", quote(number))
 	case j.own.Number == "" || number == j.own.Number:
 		return ""
 	case j.incomplete != nil:

@@ -45,11 +45,15 @@ func TestInjectorConfigMapMismatch(t *testing.T) {
 		},
 		{
 			Name: "the project's ID", Request: onNetwork, Put: puts(live, configMaps(injectorMap("TRAFFICDIRECTOR_GCP_PROJECT_NUMBER: "+projectID+" # ours", right))),
-			Want: []checkstest.Want{{Summary: `gives proxies the project "mesh-prod-4f2a", where its number belongs (482915067713)`}},
+			Want: []checkstest.Want{{Summary: `gives proxies the project "mesh-prod-4f2a", where its number 482915067713 belongs`}},
 		},
 		{
 			Name: "as Google's package has it, in files alone", Request: filesOnly, Put: configMaps(injectorMap(`TRAFFICDIRECTOR_GCP_PROJECT_NUMBER: "my-project-here"`, `TRAFFICDIRECTOR_NETWORK_NAME: "my-network-here"`)),
-			Want: []checkstest.Want{{Summary: `gives proxies the project "my-project-here", where its number belongs.`}},
+			Want: []checkstest.Want{{Summary: `gives proxies the project "my-project-here", where its number belongs.`, Params: map[string]string{"named_project": ""}}},
+		},
+		{
+			Name: "an ID, in files alone", Request: filesOnly, Put: configMaps(injectorMap("TRAFFICDIRECTOR_GCP_PROJECT_NUMBER: " + projectID)),
+			Want: []checkstest.Want{{Params: map[string]string{"named_project": projectID}}},
 		},
 		{
 			Name: "both", Request: onNetwork, Put: puts(live, configMaps(injectorMap(`TRAFFICDIRECTOR_GCP_PROJECT_NUMBER: '1234'`, wrong))),

@@ -80,7 +80,7 @@ func TestConfigNotReceived(t *testing.T) {
 			Want: []checkstest.Want{{Key: "workloads/Deployment/checkout", Summary: "its agent does not get through to istiod.istio-system.svc:15012: context deadline exceeded."}},
 		},
 		{
-			Name: "Cloud Logging, a pod that is gone", Request: ofNamespace, Put: logs(waiting(none, liveLog, times(100), minutes, func(m *evidence.LogMessage) { m.File = "shop/old-1/istio-proxy" })),
+			Name: "Cloud Logging, a pod of which nothing else is known", Request: ofNamespace, Put: logs(waiting(none, liveLog, times(100), minutes, func(m *evidence.LogMessage) { m.File = "shop/old-1/istio-proxy" })),
 			Want: []checkstest.Want{{Subject: "the proxy of pod shop/old-1", Key: "pods/old-1"}},
 		},
 		{
@@ -98,6 +98,8 @@ func TestConfigNotReceived(t *testing.T) {
 		{Name: "the first minute, live", Request: ofPod, Put: all(live(evidence.Pods, app(proxyStarted(30*time.Second))), logs(waiting(none, liveLog, times(8), span(20*time.Second, time.Second))))},
 		{Name: "the first minute, live, the pod not known", Request: ofPod, Put: logs(waiting(none, liveLog, times(8), span(20*time.Second, time.Second)))},
 		{Name: "live, and ready by now", Request: ofPod, Put: all(live(evidence.Pods, app(proxyReady)), logs(waiting(none, liveLog, times(100), minutes)))},
+		{Name: "the pod is gone", Request: ofNamespace, Put: all(live(evidence.Pods, app()), logs(waiting(none, liveLog, times(100), minutes, func(m *evidence.LogMessage) { m.File = "shop/old-1/istio-proxy" })))},
+		{Name: "the pod is being deleted", Request: ofPod, Put: all(live(evidence.Pods, app(func(p *kube.Pod) { p.Deleted = noon })), logs(waiting(none, liveLog, times(100), minutes)))},
 		{Name: "rejected, before 1.12", Request: ofFiles, Put: logs(waiting(unready11(1, 0, 0, 3), times(100), minutes))},
 		{Name: "rejected, since 1.12", Request: ofFiles, Put: logs(waiting(unready12(rejected, 1, 0, 0, 1), times(100), minutes))},
 		{Name: "not ready for another reason", Request: ofFiles, Put: logs(waiting("Envoy proxy is NOT ready: server is not live, current state is: INITIALIZING", times(100), minutes))},

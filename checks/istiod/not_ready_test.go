@@ -133,6 +133,7 @@ func TestNotReady(t *testing.T) {
 		{Name: "managed, by its revision", Request: ofPod, Put: all(plan(down), live(evidence.ControlPlaneRevisions, kube.ControlPlaneRevision{Meta: kube.Meta{Name: "asm-managed"}})), Outcome: diagnose.OutcomeSkipped},
 		{Name: "no istiod in the cluster", Request: ofPod, Put: all(live[kube.Workload](evidence.ControlPlaneWorkloads), live[kube.Pod](evidence.ControlPlanePods)), Outcome: diagnose.OutcomeSkipped, Reason: "no istiod"},
 		{Name: "a manifest that was not applied", Request: ofFiles, Put: file(evidence.ControlPlaneWorkloads, deployment("default", func(w *kube.Workload) { w.UID, w.Status = "", kube.WorkloadStatus{} })), Outcome: diagnose.OutcomeSkipped},
+		{Name: "a pod manifest that was not applied", Request: ofFiles, Put: file(evidence.ControlPlanePods, istiod("canary", func(p *kube.Pod) { p.UID, p.Status = "", kube.PodStatus{} })), Outcome: diagnose.OutcomeSkipped},
 		{Name: "not asked", Request: ofFiles, Outcome: diagnose.OutcomeSkipped},
 		{Name: "denied", Request: ofPod, Put: all(deny(evidence.ControlPlaneWorkloads.Name()), deny(evidence.ControlPlanePods.Name())), Outcome: diagnose.OutcomeInconclusive, Reason: "list istiod"},
 		{Name: "Deployments denied, the pod ready", Request: ofPod, Put: all(deny(evidence.ControlPlaneWorkloads.Name()), live(evidence.ControlPlanePods, istiod("default"))), Outcome: diagnose.OutcomeInconclusive},

@@ -28,7 +28,7 @@ func planes(workloads []evidence.Objects[kube.Workload], pods []evidence.Objects
 	podSource := map[string]evidence.Source{}
 	for _, b := range pods {
 		for _, p := range b.Items {
-			if ref := p.Ref(); !seen[ref] {
+			if ref := p.Ref(); !seen[ref] && p.Observed() {
 				seen[ref] = true
 				podSource[ref] = b.Source
 				left = append(left, p)

@@ -22,6 +22,7 @@ type proxyLog struct {
 	ns    string    // of the pod, where the log's name tells it
 	name  string    // likewise
 	pod   *kube.Pod // nil where it isn't known
+	gone  bool      // the pod isn't there any more
 	lines []evidence.LogMessage
 	last  evidence.LogMessage // the latest line about the configuration
 	count int
@@ -143,12 +144,16 @@ func (l *proxyLog) findPod(pods []evidence.Objects[kube.Pod]) {
 			}
 		}
 	}
+	l.gone = evidence.Covers(pods, l.ns)
 }
 
-// settled says whether the pod's proxy is ready by now, whatever its log says.
+// settled says whether the pod's proxy is ready by now, whatever its log says, or the pod has had its day.
 func (l *proxyLog) settled() bool {
-	if l.pod == nil {
-		return false
+	switch {
+	case l.pod == nil:
+		return l.gone
+	case l.pod.Ended(), !l.pod.Deleted.IsZero():
+		return true
 	}
 	s := l.pod.StatusOf(kube.ProxyContainer)
 	return s != nil && s.Ready

@@ -3,6 +3,7 @@ package request
 import (
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/meshdiag/meshdiag/checks/messages"
@@ -29,7 +30,7 @@ var MTLSMismatch = diagnose.Check{
 			{If: "rule", Text: "{{rule}} sets the TLS that clients speak with this host: see trafficPolicy.tls", Command: "kubectl get destinationrule {{rule_name}} -n {{rule_namespace}} -o yaml"},
 			{If: "service", Text: "See what applies to the service's pods, and whether they have a sidecar", Command: "istioctl x describe service {{service}}.{{namespace}}"},
 			{If: "plain_server", Text: "Take tls out of the DestinationRule for this host (mutual TLS is then used where the server can), or give the server a sidecar"},
-			{If: "plain_client", Text: "Give the client a sidecar. Meanwhile the mode PERMISSIVE in a PeerAuthentication of the server's namespace lets plaintext in, which weakens the mesh for as long as it stays"},
+			{If: "plain_client", Text: "Give the client a sidecar, and mutual TLS. Meanwhile the mode PERMISSIVE in a PeerAuthentication of the server's namespace lets plaintext in, which weakens the mesh for as long as it stays"},
 		},
 		References: []string{refProblems, "https://istio.io/latest/docs/reference/config/security/peer_authentication/", "https://istio.io/latest/docs/ops/configuration/traffic-management/tls-configuration/"},
 	},
@@ -109,6 +110,9 @@ func mtlsMismatch(req diagnose.Request, v *evidence.View) ([]diagnose.Cause, err
 			}}, nil
 		}
 	}
+	if c, ok := objects.asked(); ok {
+		return []diagnose.Cause{c}, nil
+	}
 	for _, g := range groups {
 		if why := badCertificate(reasons(g)); why != "" {
 			return nil, diagnose.Skip("requests to %s failed in TLS because %s, not because one side speaks plaintext", g.Cluster, why)
@@ -176,6 +180,74 @@ func (o *objects) modes(b bunch, c *diagnose.Cause, plain bool) bool {
 		c.Evidence = append(c.Evidence, diagnose.Exhibit{Fact: evidence.PeerAuthentications.Name(), Excerpt: fmt.Sprintf("%s: mode %s for pod %s, port %d", peer.by, peer.mode, d.pods[0].Ref(), d.number), Source: peer.source})
 	}
 	return true
+}
+
+// asked compares what the pod asked about speaks with what the destination asked about takes: the cluster's objects alone tell it
+// where both are known, whole, and don't go together. PeerAuthentications bind pods with a sidecar alone.
+func (o *objects) asked() (c diagnose.Cause, ok bool) {
+	t := o.req.Target
+	d, host := o.named(t.Destination)
+	if t.Pod == "" || len(d.pods) == 0 || d.port == nil || d.number == 0 {
+		return c, false
+	}
+	i := slices.IndexFunc(o.running(t.Namespace), func(p *kube.Pod) bool { return p.Name == t.Pod })
+	if i < 0 {
+		return c, false
+	}
+	client, server := o.running(t.Namespace)[i], d.pods[0]
+	peer := o.peerMode(server, d.number)
+	if s, _ := server.Sidecar(); s == nil || peer.mode != "STRICT" || pastProxy(server, d.number) {
+		return c, false
+	}
+	why, confidence := fmt.Sprintf("pod %s has no sidecar", client.Ref()), diagnose.Confirmed
+	rule := clientMode{}
+	if s, _ := client.Sidecar(); s != nil {
+		told := false
+		if rule, told = o.clientMode(d.service.Namespace, d.service.Name, d.port.Port, ""); !told || rule.mode != "DISABLE" {
+			return c, false
+		}
+		why = fmt.Sprintf("%s has clients speak plaintext (DISABLE)", rule.by)
+	}
+	if !peer.whole {
+		confidence = diagnose.Likely // another policy may take it back
+	}
+	c = diagnose.Cause{
+		Subject: "requests to " + shorten(host, 120), Key: "requests/" + d.service.Namespace + "%2F" + d.service.Name, Confidence: confidence,
+		About:   diagnose.About{diagnose.AboutHost: {host}},
+		Summary: fmt.Sprintf("%s asks for mutual TLS (STRICT) of requests to %s, and %s.", peer.by, host, why),
+		Params:  map[string]string{"plain_client": "yes", "peer": peer.by},
+		Evidence: []diagnose.Exhibit{
+			{Fact: evidence.PeerAuthentications.Name(), Excerpt: fmt.Sprintf("%s: mode %s for pod %s, port %d", peer.by, peer.mode, server.Ref(), d.number), Source: peer.source},
+			{Fact: evidence.Pods.Name(), Excerpt: fmt.Sprintf("pod %s: %s", client.Ref(), containerNames(client))},
+		},
+	}
+	d.params(c.Params)
+	c.Params["peer_namespace"], c.Params["peer_name"] = splitRef(peer.by)
+	if rule.by != "" {
+		c.Params["rule"] = rule.by
+		c.Params["rule_namespace"], c.Params["rule_name"] = splitRef(rule.by)
+		c.Evidence = append(c.Evidence, diagnose.Exhibit{Fact: evidence.DestinationRules.Name(), Excerpt: rule.by + ": tls.mode " + rule.mode, Source: rule.source})
+	}
+	return c, true
+}
+
+// pastProxy says whether an annotation has a port's traffic go past the pod's proxy, which then asks for nothing.
+// https://istio.io/latest/docs/reference/config/annotations/
+func pastProxy(p *kube.Pod, port int) bool {
+	has := func(annotation string) bool {
+		return slices.ContainsFunc(strings.Split(p.Annotations[annotation], ","), func(s string) bool { return strings.TrimSpace(s) == strconv.Itoa(port) })
+	}
+	only, limited := p.Annotations["traffic.sidecar.istio.io/includeInboundPorts"]
+	return has("traffic.sidecar.istio.io/excludeInboundPorts") || limited && strings.TrimSpace(only) != "*" && !has("traffic.sidecar.istio.io/includeInboundPorts")
+}
+
+// containerNames names a pod's containers.
+func containerNames(p *kube.Pod) string {
+	var names []string
+	for _, c := range slices.Concat(p.Spec.InitContainers, p.Spec.Containers) {
+		names = append(names, c.Name)
+	}
+	return "containers " + strings.Join(names, ", ")
 }
 
 // byPort says whether some PeerAuthentication tells ports apart.

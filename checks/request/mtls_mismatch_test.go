@@ -18,6 +18,7 @@ func TestMTLSMismatch(t *testing.T) {
 	transport := func(s string) func(*evidence.AccessGroup) {
 		return func(g *evidence.AccessGroup) { g.Transport = s }
 	}
+	toCart := diagnose.Request{Target: diagnose.Target{Namespace: "shop", Pod: "web-1", Destination: "cart.shop:8080"}}
 	noChain := with(group("", 0, "", "NR"), func(g *evidence.AccessGroup) { g.Termination, g.Upstream = "filter_chain_not_found", "" })
 	checkstest.Run(t, request.MTLSMismatch, []checkstest.Case{
 		{Name: "TLS to a plaintext server", Put: access(group(cart, 503, details, "UF", "URX")), Want: []checkstest.Want{{
@@ -54,6 +55,19 @@ func TestMTLSMismatch(t *testing.T) {
 		{Name: "modes of a file may not be all", Request: ofPod, Put: puts(access(noChain), pods(pod("cart-1", "10.8.2.4", 8080, proxied)), partly(evidence.PeerAuthentications, peer("shop", "default", "PERMISSIVE"))), Want: []checkstest.Want{{Confidence: diagnose.Possible}}},
 		{Name: "the port isn't known, and one is STRICT", Request: ofPod, Put: puts(access(noChain), pods(pod("cart-1", "10.8.2.4", 8080, proxied)), peers(byPort("9999", "STRICT"))), Want: []checkstest.Want{{Confidence: diagnose.Possible}}},
 
+		{Name: "asked: a client without a sidecar", Request: toCart, Put: puts(services(service("cart", 8080, "http")), pods(pod("web-1", "10.8.2.9", app("web")), pod("cart-1", "10.8.2.4", 9090, proxied)), peers(peer("shop", "default", "STRICT"))),
+			Want: []checkstest.Want{{Confidence: diagnose.Confirmed, Subject: "requests to cart.shop", Summary: "PeerAuthentication shop/default asks for mutual TLS (STRICT) of requests to cart.shop, and pod shop/web-1 has no sidecar.", Excerpt: "for pod shop/cart-1, port 9090"}}},
+		{Name: "asked: a client that is told to speak plaintext", Request: toCart, Put: puts(services(service("cart", 8080, "http")), pods(pod("web-1", "10.8.2.9", app("web"), proxied), pod("cart-1", "10.8.2.4", 9090, proxied)), peers(peer("shop", "default", "STRICT")), destinationRules(tlsRule("DISABLE"))),
+			Want: []checkstest.Want{{Summary: "and DestinationRule shop/cart has clients speak plaintext (DISABLE)."}}},
+		{Name: "asked: modes of a file", Request: toCart, Put: puts(services(service("cart", 8080, "http")), pods(pod("web-1", "10.8.2.9", app("web")), pod("cart-1", "10.8.2.4", 9090, proxied)), partly(evidence.PeerAuthentications, peer("shop", "default", "STRICT"))), Want: []checkstest.Want{{Confidence: diagnose.Likely}}},
+
+		{Name: "asked: both have sidecars", Request: toCart, Put: puts(logs(), services(service("cart", 8080, "http")), pods(pod("web-1", "10.8.2.9", app("web"), proxied), pod("cart-1", "10.8.2.4", 9090, proxied)), peers(peer("shop", "default", "STRICT")))},
+		{Name: "asked: PERMISSIVE on the port", Request: toCart, Put: puts(logs(), services(service("cart", 8080, "http")), pods(pod("web-1", "10.8.2.9", app("web")), pod("cart-1", "10.8.2.4", 9090, proxied)), peers(peer("shop", "default", "STRICT"), byPort("9090", "PERMISSIVE")))},
+		{Name: "asked: the server has no sidecar", Request: toCart, Put: puts(logs(), services(service("cart", 8080, "http")), pods(pod("web-1", "10.8.2.9", app("web")), pod("cart-1", "10.8.2.4", 9090)), peers(peer("shop", "default", "STRICT")))},
+		{Name: "asked: the port goes past the server's proxy", Request: toCart, Put: puts(logs(), services(service("cart", 8080, "http")), pods(pod("web-1", "10.8.2.9", app("web")), pod("cart-1", "10.8.2.4", 9090, proxied, func(p *kube.Pod) {
+			p.Annotations = map[string]string{"traffic.sidecar.istio.io/excludeInboundPorts": "15, 9090"}
+		})), peers(peer("shop", "default", "STRICT")))},
+		{Name: "asked: another host", Request: diagnose.Request{Target: diagnose.Target{Namespace: "shop", Pod: "web-1", Destination: "example.com:443"}}, Put: puts(logs(), services(service("cart", 8080, "http")), pods(pod("web-1", "10.8.2.9", app("web")), pod("cart-1", "10.8.2.4", 9090, proxied)), peers(peer("shop", "default", "STRICT")))},
 		{Name: "the server takes plaintext", Request: ofPod, Put: puts(access(noChain), pods(pod("cart-1", "10.8.2.4", 8080, proxied)), peers(peer("shop", "default", "PERMISSIVE")))},
 		{Name: "the server takes plaintext on this port", Request: ofPod, Put: puts(access(with(noChain, func(g *evidence.AccessGroup) { g.Upstream = "10.8.2.4:8080" })), pods(pod("cart-1", "10.8.2.4", 8080, proxied)), peers(peer("shop", "default", "STRICT"), byPort("8080", "PERMISSIVE")))},
 		{Name: "nobody asks for mutual TLS", Request: ofPod, Put: puts(access(noChain), pods(pod("cart-1", "10.8.2.4", 8080, proxied)), peers())},

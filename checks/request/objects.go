@@ -108,7 +108,7 @@ func (o *objects) destination(b bunch) (d destination) {
 			for i := range d.service.Spec.Ports {
 				if p := &d.service.Spec.Ports[i]; p.Port == n {
 					d.port = p
-					d.number, _ = strconv.Atoi(cmp.Or(string(p.TargetPort), strconv.Itoa(n)))
+					d.number = d.dialled()
 				}
 			}
 		}
@@ -151,6 +151,52 @@ func (o *objects) destination(b bunch) (d destination) {
 		}
 	}
 	return d
+}
+
+// named finds the destination that a request names: NAME, NAME.NAMESPACE and so on, or a Service's address, each with a port or
+// without one where there is but one.
+func (o *objects) named(text string) (d destination, host string) {
+	host, port := text, 0
+	if i := strings.LastIndexByte(text, ':'); i > 0 {
+		if n, err := strconv.Atoi(text[i+1:]); err == nil {
+			host, port = text[:i], n
+		}
+	}
+	part := strings.Split(host, ".")
+	for _, s := range evidence.All(o.services) {
+		byName := part[0] == s.Name && (len(part) == 1 && s.Namespace == o.req.Target.Namespace || len(part) > 1 && part[1] == s.Namespace && (len(part) == 2 || part[2] == "svc"))
+		if host == "" || !byName && s.Spec.ClusterIP != host {
+			continue
+		}
+		d.service = o.service(s.Namespace, s.Name)
+		d.pods = o.behind(d.service)
+		for i := range d.service.Spec.Ports {
+			if p := &d.service.Spec.Ports[i]; p.Port == port || port == 0 && len(d.service.Spec.Ports) == 1 {
+				d.port = p
+				d.number = d.dialled()
+			}
+		}
+		return d, host
+	}
+	return d, host
+}
+
+// dialled gives the number of the port that a Service leads to; 0 where no container has the name that it gives.
+func (d *destination) dialled() int {
+	target := cmp.Or(string(d.port.TargetPort), strconv.Itoa(d.port.Port))
+	if n, err := strconv.Atoi(target); err == nil {
+		return n
+	}
+	for _, p := range d.pods {
+		for _, c := range p.Spec.Containers {
+			for _, x := range c.Ports {
+				if x.Name == target {
+					return x.Port
+				}
+			}
+		}
+	}
+	return 0
 }
 
 // undeclared says that the port which a Service leads to is none that the application's containers declare. A declaration does

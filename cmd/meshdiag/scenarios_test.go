@@ -35,7 +35,7 @@ func TestMain(m *testing.M) {
 	if playRole() {
 		return
 	}
-	os.Exit(m.Run())
+	os.Exit(kube.Main(m))
 }
 
 // outcome is what a scenario promises, and what each way of asking must give.

@@ -258,6 +258,12 @@ func (p *Pod) Sidecar() (c *Container, native bool) {
 	return nil, false
 }
 
+// Observed says whether the pod is one of a cluster: a manifest that was never applied has no status to go by.
+func (p *Pod) Observed() bool {
+	s := &p.Status
+	return p.UID != "" || s.Phase != "" || len(s.Conditions)+len(s.Containers)+len(s.InitContainers) > 0
+}
+
 // Ended says whether the pod has run to its end.
 func (p *Pod) Ended() bool { return p.Status.Phase == "Succeeded" || p.Status.Phase == "Failed" }
 
