@@ -33,6 +33,18 @@ var EnvoyVersion = diagnose.Signature{
 	},
 }
 
+// DumpInLog is the head of a configuration dump among what was taken for a log. The version in it is of an Envoy that may be
+// anybody's: who hands the dump in as a file is told more.
+//
+// Fields: none.
+var DumpInLog = diagnose.Signature{
+	ID:       "envoy-config-dump",
+	Anchors:  []string{"BootstrapConfigDump"},
+	Pattern:  `type\.googleapis\.com/envoy\.admin\.v\w+\.BootstrapConfigDump`,
+	Meaning:  "this is a configuration dump of an Envoy, which diagnose reads with -f",
+	Examples: []string{`   "@type": "type.googleapis.com/envoy.admin.v3.BootstrapConfigDump",`, `{"configs":[{"@type":"type.googleapis.com/envoy.admin.v2alpha.BootstrapConfigDump","bootstrap":{}}]}`},
+}
+
 // EnvoyTooOld finds an Envoy that is older than Cloud Service Mesh supports.
 var EnvoyTooOld = diagnose.Check{
 	ID:       "controlplane/envoy-too-old",
@@ -43,11 +55,11 @@ var EnvoyTooOld = diagnose.Check{
 		evidence.Clients.Name(), evidence.ClientStatuses.Name(), evidence.Bootstraps.Name(), evidence.LogMessages.Name(),
 		evidence.GuestAttributes.Name(), evidence.EnvoyInfos.Name(),
 	},
-	Signatures: []diagnose.Signature{EnvoyVersion},
+	Signatures: []diagnose.Signature{EnvoyVersion, DumpInLog},
 	Doc: diagnose.Doc{
 		Title:       "Envoy is older than Cloud Service Mesh supports",
 		Explanation: "Cloud Service Mesh supports Envoy 1.24.9 and later. Older ones may not connect, may reject configuration that they don't know, and get no security fixes.",
-		Quiet:       "A development build of a later version; proxyless gRPC clients, which hold no Envoy; Istio's version, which isn't Envoy's; a version that a later line of the same log supersedes.",
+		Quiet:       "A development build of a later version; proxyless gRPC clients, which hold no Envoy; Istio's version, which isn't Envoy's; a version that a later line of the same log supersedes; a configuration dump that was read as a log.",
 		Remedy: []diagnose.Step{
 			{If: "instance", Text: "See which Envoy the VM runs.", Command: "gcloud compute ssh {{instance}} --zone={{zone}} --project={{project}} --command='curl -s localhost:15000/server_info | grep version; envoy --version'"},
 			{Unless: "instance", Text: "See which Envoy runs there.", Command: "curl -s localhost:15000/server_info | grep version"},
@@ -120,8 +132,12 @@ func envoyTooOld(req diagnose.Request, v *evidence.View) ([]diagnose.Cause, erro
 	// Of the versions in one log the last one runs.
 	latest := map[string]evidence.LogMessage{}
 	var logFiles []string
+	dumps := map[string]bool{}
 	for _, m := range msgs {
-		if m.Signature != EnvoyVersion.ID {
+		dumps[m.File] = dumps[m.File] || m.Signature == DumpInLog.ID
+	}
+	for _, m := range msgs {
+		if m.Signature != EnvoyVersion.ID || dumps[m.File] {
 			continue
 		}
 		if _, ok := latest[m.File]; !ok {

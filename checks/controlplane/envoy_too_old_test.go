@@ -62,6 +62,7 @@ func TestEnvoyTooOld(t *testing.T) {
 		{Name: "/server_info of a later one", Request: files, Put: info("dc78069b/1.30.0/Clean/RELEASE/BoringSSL")},
 		{Name: "clients denied, a log tells", Request: vm, Put: all(deny(evidence.Clients.Name()), logs(says(3, "1.9.1"))), Want: []checkstest.Want{{}}},
 
+		{Name: "a configuration dump that was read as a log", Request: files, Put: logs(msg(DumpInLog.ID, 4, `"@type": "type.googleapis.com/envoy.admin.v3.BootstrapConfigDump",`, nil), says(8, "1.18.3"))},
 		{Name: "new enough", Request: network, Put: clients(client("a", "envoy", "1.24.9"), client("b", "envoy", "1.30.1"))},
 		{Name: "a development build of a later one", Request: network, Put: clients(client("a", "envoy", "1.25.0-dev"))},
 		{Name: "a later major version", Request: network, Put: clients(client("a", "envoy", "2.0.0"))},

@@ -63,6 +63,18 @@ var (
 			`failed to build credentials bundle from bootstrap for "tls": open /etc/ca.pem: no such file or directory`,
 		},
 	}
+	// GRPCClientFailed is the word of gRPC's C++ core that it could not make its xDS client, which it makes of the bootstrap. The
+	// reason is empty where the line is cut there; where it is one that is known, its own signature is found too.
+	GRPCClientFailed = diagnose.Signature{
+		ID:      "grpc-xds-client-failed",
+		Anchors: []string{"Failed to create xds client -- channel will remain in TRANSIENT_FAILURE"},
+		Pattern: `Failed to create xds client -- channel will remain in TRANSIENT_FAILURE(?:: (?P<reason>[^\n]+))?`,
+		Meaning: "a gRPC client could not make its xDS client",
+		Examples: []string{
+			`E0318 17:23:32.444515988   27538 xds_resolver.cc:118]        Failed to create xds client -- channel will remain in TRANSIENT_FAILURE: {"created":"@1584552212.444450255","description":"no credential found","file":"src/core/ext/filters/client_channel/xds/xds_channel.cc","file_line":36}`,
+			`Failed to create xds client -- channel will remain in TRANSIENT_FAILURE`,
+		},
+	}
 	// GRPCAuthorityUnknown says that the dialled target names an authority that the bootstrap lacks. authority and target are
 	// empty where the text doesn't give them, as grpc-java's.
 	GRPCAuthorityUnknown = diagnose.Signature{

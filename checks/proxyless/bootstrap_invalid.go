@@ -2,6 +2,7 @@ package proxyless
 
 import (
 	"fmt"
+	"regexp"
 	"strings"
 
 	"github.com/meshdiag/meshdiag/checks/messages"
@@ -29,7 +30,7 @@ var BootstrapInvalid = diagnose.Check{
 	},
 	Needs:      []evidence.Name{evidence.Artifacts.Name(), evidence.Bootstraps.Name(), evidence.LogMessages.Name()},
 	Explains:   []diagnose.CheckID{"controlplane/no-client-connected", "controlplane/client-not-connected"},
-	Signatures: []diagnose.Signature{messages.GRPCBootstrapInvalid},
+	Signatures: []diagnose.Signature{messages.GRPCBootstrapInvalid, messages.GRPCClientFailed},
 	Evaluate:   bootstrapInvalid,
 }
 
@@ -76,10 +77,38 @@ func bootstrapInvalid(_ diagnose.Request, v *evidence.View) ([]diagnose.Cause, e
 			})
 		}
 	}
+	if failed := of(log, messages.GRPCClientFailed); len(failed) > 0 && len(causes) == 0 && len(of(log, messages.GRPCBootstrapMissing))+len(of(log, messages.GRPCBootstrapUnreadable)) == 0 {
+		c := diagnose.Cause{
+			Subject: "the gRPC client's bootstrap", Confidence: diagnose.Possible, Params: map[string]string{}, Evidence: shown(failed),
+			Summary: "A gRPC client could not make its xDS client, which it makes of its bootstrap, and the line doesn't say why.",
+		}
+		if why := reason(failed); why != "" {
+			c.Confidence = diagnose.Likely
+			c.Summary = fmt.Sprintf("A gRPC client could not make its xDS client, which it makes of its bootstrap: %s.", strings.TrimSuffix(why, "."))
+		}
+		causes = append(causes, c)
+	}
 	if len(causes) > 0 {
 		return causes, nil
 	}
 	return nil, t.Err()
+}
+
+// described finds the reason within what gRPC's C++ core printed of errors until 2022.
+var described = regexp.MustCompile(`"description":"([^"]+)"`)
+
+// reason gives why the C++ core could not make its client, "" where no line says it.
+func reason(list []evidence.LogMessage) string {
+	for _, m := range list {
+		why := first(m, "reason")
+		if d := described.FindStringSubmatch(why); d != nil {
+			why = d[1]
+		}
+		if why != "" {
+			return shorten(why, 140)
+		}
+	}
+	return ""
 }
 
 // problem gives the shortest reason said: one message may hold another's.

@@ -22,7 +22,13 @@ func TestBootstrapInvalid(t *testing.T) {
 		{Name: "the client's word", Put: logs(refused), Want: []checkstest.Want{{Summary: "A gRPC client refused its bootstrap: required field `xds_servers` not found in bootstrap.", Confidence: diagnose.Likely}}},
 		{Name: "an error within another", Put: logs(outer), Want: []checkstest.Want{{Summary: "refused its bootstrap: `channel_creds` field in server config cannot be empty."}}},
 		{Name: "file and word", Put: puts(bootstraps(noServers), logs(refused)), Want: []checkstest.Want{{Summary: "xds_servers is missing", Confidence: diagnose.Confirmed, Excerpt: "client.log:3"}}},
+		{Name: "the C++ core's word with a reason", Put: logs(message(messages.GRPCClientFailed, "Failed to create xds client", map[string]string{"reason": `{"created":"@1584552212.4","description":"no credential found","file":"xds_channel.cc"}`})),
+			Want: []checkstest.Want{{Summary: "makes of its bootstrap: no credential found.", Confidence: diagnose.Likely}}},
+		{Name: "the C++ core's word alone", Put: logs(message(messages.GRPCClientFailed, "Failed to create xds client", nil)), Want: []checkstest.Want{{Summary: "the line doesn't say why", Confidence: diagnose.Possible}}},
+		{Name: "the C++ core's word, and what it refused", Put: logs(message(messages.GRPCClientFailed, "Failed to create xds client", nil), refused), Want: []checkstest.Want{{Summary: "refused its bootstrap"}}},
 
+		{Name: "the C++ core's word that there is none", Put: logs(message(messages.GRPCClientFailed, "Failed to create xds client", map[string]string{"reason": "FAILED_PRECONDITION: Environment variables GRPC_XDS_BOOTSTRAP or GRPC_XDS_BOOTSTRAP_CONFIG not defined"}),
+			message(messages.GRPCBootstrapMissing, "Environment variables GRPC_XDS_BOOTSTRAP or GRPC_XDS_BOOTSTRAP_CONFIG not defined", nil))},
 		{Name: "a whole one", Put: bootstraps(bootstrap(nil))},
 		{Name: "without the feature xds_v3", Put: puts(bootstraps(bootstrap(func(b *evidence.Bootstrap) { b.Transport = "" })), logs(unrelated))},
 		{Name: "an Envoy's", Put: bootstraps(evidence.Bootstrap{Kind: evidence.EnvoyBootstrap, File: "envoy.yaml"})},

@@ -1,6 +1,7 @@
 package proxyless
 
 import (
+	"errors"
 	"fmt"
 	"net/url"
 	"slices"
@@ -24,6 +25,7 @@ var TargetNotMatched = diagnose.Check{
 			"client gets no listener, and its calls fail.",
 		Quiet: "For clients with a sidecar, which reach rules by address; where a host rule has a wildcard or the URL map has no host rules; where no rule is on the network at all (config/no-forwarding-rule).",
 		Remedy: []diagnose.Step{
+			{If: "told", Text: "For {{dial}} there must be a forwarding rule with port {{port}} on the client's network, and behind it a host rule that is {{dial}} letter by letter; in a Mesh, a route with that hostname. See the rules", Command: "gcloud compute forwarding-rules list --global --project={{project}} --filter=loadBalancingScheme=INTERNAL_SELF_MANAGED --format='table(name,network.basename(),portRange,target.basename())'"},
 			{If: "other_port", Text: "Dial a port that a rule has, or make a rule for port {{port}}. See the rules", Command: "gcloud compute forwarding-rules list --global --project={{project}} --filter=loadBalancingScheme=INTERNAL_SELF_MANAGED --format='table(name,network.basename(),portRange,target.basename())'"},
 			{If: "url_map", Text: "Add {{dial}} to the hosts of the URL map's host rule (letter by letter, the port with it), or dial what is there. Host rules must differ between URL maps", Command: "gcloud compute url-maps describe {{url_map}} --global --project={{project}} --format='yaml(hostRules)'"},
 			{If: "in_mesh", Text: "Add {{dial}} to the hostnames of a route of the Mesh, or dial what is there", Command: "gcloud network-services grpc-routes list --location=global --project={{project}} --format='yaml(name,meshes,hostnames)'"},
@@ -53,7 +55,15 @@ func targetNotMatched(req diagnose.Request, v *evidence.View) ([]diagnose.Cause,
 	}
 	var causes []diagnose.Cause
 	for _, d := range list {
-		c, err := unmatched(d, scope, v)
+		var c *diagnose.Cause
+		var err error
+		if scope != "" {
+			c, err = unmatched(d, scope, v)
+		}
+		var missing *evidence.Missing
+		if d.message != nil && (scope == "" || errors.As(err, &missing) && missing.Why == evidence.NotAsked) {
+			c, err = told(d), nil
+		}
 		if err != nil {
 			return causes, err
 		}
@@ -66,7 +76,9 @@ func targetNotMatched(req diagnose.Request, v *evidence.View) ([]diagnose.Cause,
 		}
 		c.Params["dial"], c.Params["port"] = d.text, fmt.Sprint(d.port)
 		if d.message != nil {
-			c.Confidence = diagnose.Confirmed
+			if c.Params["told"] == "" {
+				c.Confidence = diagnose.Confirmed
+			}
 			c.Evidence = append(c.Evidence, shown([]evidence.LogMessage{*d.message})...)
 		}
 		causes = append(causes, *c)
@@ -106,7 +118,12 @@ func whatIsDialled(req diagnose.Request, v *evidence.View) (list []dialled, scop
 	}
 	switch {
 	case len(list) > 0 && scope == "":
-		return nil, "", diagnose.Skip("the client's network or Mesh is not known")
+		// Without a network or Mesh there is nothing to compare with: what the client said is all.
+		list = slices.DeleteFunc(list, func(d dialled) bool { return d.message == nil })
+		if len(list) == 0 {
+			return nil, "", diagnose.Skip("the client's network or Mesh is not known")
+		}
+		return list, "", nil
 	case len(list) > 0:
 		return list, scope, nil
 	case req.Target.Destination == "" && errLog != nil:
@@ -117,6 +134,18 @@ func whatIsDialled(req diagnose.Request, v *evidence.View) (list []dialled, scop
 		return nil, "", errClients
 	}
 	return nil, "", diagnose.Skip("no gRPC client without a sidecar is known")
+}
+
+// told gives the cause that a client's message alone tells, where nothing is there to compare what it dials with.
+func told(d dialled) *diagnose.Cause {
+	c := &diagnose.Cause{
+		Confidence: diagnose.Likely, Params: map[string]string{"told": "yes"},
+		Summary: fmt.Sprintf("A gRPC client dials xds:///%s, and said %s that the control plane has no listener for it.", d.text, times(d.message.Count)),
+	}
+	if d.message.Count <= 1 && d.message.Fields["name"] != "" {
+		c.Confidence = diagnose.Possible // what was removed may have come back, which no client tells
+	}
+	return c
 }
 
 // unmatched judges one target; nil where something matches it, or may.

@@ -45,6 +45,12 @@ func TestTargetNotMatched(t *testing.T) {
 			Want: []checkstest.Want{{Key: "dials/checkout:8080"}, {Key: "dials/cart:9090"}}},
 		{Name: "no route of the Mesh", Request: dialling(onMesh, "checkout:8080"), Put: puts(grpc, routes("checkout:50051")), Want: []checkstest.Want{{Summary: `no route of Mesh "shop-mesh" has the hostname "checkout:8080" (there is "checkout:50051").`, Confidence: diagnose.Likely}}},
 
+		{Name: "the client's word alone", Put: logs(removed("checkout:8080")), Unfilled: []string{"project"}, Want: []checkstest.Want{{Subject: "xds:///checkout:8080", Confidence: diagnose.Possible,
+			Summary: "A gRPC client dials xds:///checkout:8080, and said once that the control plane has no listener for it.", Excerpt: "has been removed", Params: map[string]string{"told": "yes", "port": "8080"}}}},
+		{Name: "a client's word that it never came", Put: logs(message(messages.GRPCListenerMissing, "xds: ListenerResource target checkout not found, watcher timeout", map[string]string{"target": "checkout"})),
+			Unfilled: []string{"project"}, Want: []checkstest.Want{{Subject: "xds:///checkout", Confidence: diagnose.Likely, Params: map[string]string{"port": "80"}}}},
+		{Name: "its network known, and no rules handed in", Put: puts(logs(removed("checkout:8080")), bootstraps(bootstrap(nil))), Unfilled: []string{"project"}, Want: []checkstest.Want{{Confidence: diagnose.Possible}}},
+
 		{Name: "matched", Request: dialling(onNetwork, "checkout:50051"), Put: puts(grpc, all("checkout:50051"))},
 		{Name: "matched by another case of letters", Request: dialling(onNetwork, "Checkout:50051"), Put: puts(grpc, all("checkout:50051"))},
 		{Name: "a wildcard", Request: dialling(onNetwork, "checkout:50051"), Put: puts(grpc, all("*"))},
@@ -58,7 +64,7 @@ func TestTargetNotMatched(t *testing.T) {
 		{Name: "a scope", Request: dialling(diagnose.Request{Target: diagnose.Target{Project: projectID, Mesh: "scope:edge"}}, "checkout:8080"), Put: grpc, Outcome: diagnose.OutcomeSkipped},
 		{Name: "clients with a sidecar", Request: dialling(onNetwork, "checkout:8080"), Put: puts(envoy, all("checkout:50051")), Outcome: diagnose.OutcomeSkipped, Reason: "without a sidecar"},
 		{Name: "an address", Request: dialling(onNetwork, "10.0.0.1:8080"), Put: puts(grpc, all("checkout:50051")), Outcome: diagnose.OutcomeSkipped},
-		{Name: "no network known", Put: puts(logs(removed("checkout:8080")), all("checkout")), Outcome: diagnose.OutcomeSkipped, Reason: "network or Mesh is not known"},
+		{Name: "no network known, and nothing said", Request: dialling(diagnose.Request{}, "xds:///checkout:8080"), Put: puts(logs(), all("checkout")), Outcome: diagnose.OutcomeSkipped, Reason: "network or Mesh is not known"},
 		{Name: "the proxy isn't known", Request: dialling(onNetwork, "checkout:50051"), Put: puts(grpc, rules, put(evidence.TargetProxies, nil), maps("x")), Outcome: diagnose.OutcomeSkipped},
 		{Name: "the URL map isn't known", Request: dialling(onNetwork, "checkout:50051"), Put: puts(grpc, rules, proxies, put(evidence.URLMaps, nil)), Outcome: diagnose.OutcomeSkipped},
 		{Name: "rules denied", Request: dialling(onNetwork, "checkout:8080"), Put: puts(grpc, fail(evidence.ForwardingRules.Name())), Outcome: diagnose.OutcomeInconclusive},
