@@ -72,7 +72,7 @@ func missing[T any](v *evidence.View, key evidence.Key[[]evidence.Objects[T]], k
 	}
 	slices.Sort(names)
 	names = slices.Compact(names)
-	slices.SortStableFunc(names, func(a, b string) int { return edits(name, a) - edits(name, b) })
+	slices.SortStableFunc(names, func(a, b string) int { return evidence.Edits(name, a) - evidence.Edits(name, b) })
 	there := "" // who may look at one namespace alone knows of no other
 	switch n := len(names); {
 	case n > likeIt:
@@ -84,25 +84,4 @@ func missing[T any](v *evidence.View, key evidence.Key[[]evidence.Objects[T]], k
 		Fact: key.Name(), Mandatory: true, Source: source,
 		Reason: fmt.Sprintf("there is no %s %s %s%s", kind, name, where, there),
 	}
-}
-
-// edits is how many letters must be changed, added or taken away to make one name of another (Levenshtein).
-func edits(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		left := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			cost := left
-			if a[i] != b[j] {
-				cost++
-			}
-			left = row[j+1]
-			row[j+1] = min(cost, row[j]+1, row[j+1]+1)
-		}
-	}
-	return row[len(b)]
 }

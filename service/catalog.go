@@ -11,6 +11,7 @@ import (
 	"google.golang.org/grpc/codes"
 
 	"github.com/meshdiag/meshdiag/diagnose"
+	"github.com/meshdiag/meshdiag/evidence"
 	pb "github.com/meshdiag/meshdiag/gen/meshdiag/v1"
 )
 
@@ -72,7 +73,7 @@ func (s *Service) near(id string) []string {
 	}
 	var c []candidate
 	for _, k := range s.catalog {
-		d := distance(id, k.GetCheckId())
+		d := evidence.Edits(id, k.GetCheckId())
 		_, condition, _ := strings.Cut(id, "/")
 		// The same condition in another area, or a few slips of the keyboard.
 		if strings.HasSuffix(k.GetCheckId(), "/"+condition) || d <= max(3, len(id)/3) {
@@ -87,28 +88,6 @@ func (s *Service) near(id string) []string {
 		out = append(out, x.id)
 	}
 	return out
-}
-
-// distance is the number of single-byte edits between two IDs (Levenshtein).
-func distance(a, b string) int {
-	a, b = a[:min(len(a), 100)], b[:min(len(b), 100)]
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			change := diagonal
-			if a[i] != b[j] {
-				change++
-			}
-			diagonal = row[j+1]
-			row[j+1] = min(change, row[j]+1, row[j+1]+1)
-		}
-	}
-	return row[len(b)]
 }
 
 // paginate gives up to size of the sorted items whose key comes after a key, and the key to go on from, "" at the end. Size

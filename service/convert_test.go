@@ -160,14 +160,3 @@ func TestClientTextIsRepaired(t *testing.T) {
 		t.Errorf("%v", m)
 	}
 }
-
-func TestDistance(t *testing.T) {
-	for _, row := range []struct {
-		a, b string
-		want int
-	}{{"", "", 0}, {"abc", "abc", 0}, {"abc", "", 3}, {"kitten", "sitting", 3}, {"netwrk", "network", 1}} {
-		if got := distance(row.a, row.b); got != row.want {
-			t.Errorf("%q to %q is %d, want %d", row.a, row.b, got, row.want)
-		}
-	}
-}

@@ -182,7 +182,7 @@ func nearest(name string, among []string) (best string, ok bool) {
 		if n == name || n == "" {
 			continue
 		}
-		d := distance(strings.ToLower(name), strings.ToLower(n))
+		d := evidence.Edits(strings.ToLower(name), strings.ToLower(n))
 		if short, long := name, n; d > limit && name != "" {
 			if len(short) > len(long) {
 				short, long = long, short
@@ -196,30 +196,6 @@ func nearest(name string, among []string) (best string, ok bool) {
 		}
 	}
 	return best, at <= limit
-}
-
-// distance is the Levenshtein distance of two names, in bytes; resource names are ASCII. Names longer than any resource's
-// are compared by their start.
-func distance(a, b string) int {
-	const longest = 128
-	a, b = a[:min(len(a), longest)], b[:min(len(b), longest)]
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		last := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			cost := last
-			if a[i] != b[j] {
-				cost++
-			}
-			last = row[j+1]
-			row[j+1] = min(cost, row[j]+1, row[j+1]+1)
-		}
-	}
-	return row[len(b)]
 }
 
 // ruleExhibit shows rules with their networks, a few lines at most.

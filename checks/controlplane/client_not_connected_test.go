@@ -49,14 +49,3 @@ func TestClientNotConnected(t *testing.T) {
 		{Name: "no proxy named", Request: network, Put: clients(other), Outcome: diagnose.OutcomeSkipped},
 	})
 }
-
-func TestDistance(t *testing.T) {
-	for _, c := range []struct {
-		a, b string
-		want int
-	}{{"", "", 0}, {"abc", "", 3}, {"", "ab", 2}, {"kitten", "sitting", 3}, {"web-1", "web-2", 1}} {
-		if got := distance(c.a, c.b); got != c.want {
-			t.Errorf("distance of %q and %q is %d, want %d", c.a, c.b, got, c.want)
-		}
-	}
-}

@@ -127,7 +127,7 @@ func nearestNodes(id string, clients []evidence.Client) []string {
 	}
 	var found []near
 	for _, c := range clients[:min(len(clients), maxCompared)] {
-		found = append(found, near{c.NodeID, distance(unique(id), unique(c.NodeID))})
+		found = append(found, near{c.NodeID, evidence.Edits(unique(id), unique(c.NodeID))})
 	}
 	slices.SortFunc(found, func(a, b near) int { return cmp.Or(cmp.Compare(a.distance, b.distance), cmp.Compare(a.id, b.id)) })
 	var out []string
@@ -135,27 +135,6 @@ func nearestNodes(id string, clients []evidence.Client) []string {
 		out = append(out, n.id)
 	}
 	return out
-}
-
-// distance is Levenshtein's, over bytes.
-func distance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			change := diagonal
-			if a[i] != b[j] {
-				change++
-			}
-			diagonal = row[j+1]
-			row[j+1] = min(change, row[j]+1, row[j+1]+1)
-		}
-	}
-	return row[len(b)]
 }
 
 // vmIdentity gives what a client on a VM would carry.

@@ -48,15 +48,7 @@ func TestLabelTypo(t *testing.T) {
 	}, unseenWebhooks()...))
 }
 
-func TestEdits(t *testing.T) {
-	for _, tc := range []struct {
-		a, b string
-		want int
-	}{{"", "", 0}, {"a", "", 1}, {"istio-injection", "istio-injection", 0}, {"enable", "enabled", 1}, {"isito", "istio", 1}, {"enabled", "disabled", 3}, {"rev", "tag", 3}} {
-		if got := edits(tc.a, tc.b); got != tc.want {
-			t.Errorf("edits(%q, %q) = %d, want %d", tc.a, tc.b, got, tc.want)
-		}
-	}
+func TestNearest(t *testing.T) {
 	if near := nearest("asm-1234-1", []string{"default", "asm-1234-7", "canary"}); near != "asm-1234-7" {
 		t.Errorf("nearest is %q", near)
 	}

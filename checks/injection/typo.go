@@ -8,6 +8,7 @@ import (
 
 	"github.com/meshdiag/meshdiag/checks/cluster"
 	"github.com/meshdiag/meshdiag/diagnose"
+	"github.com/meshdiag/meshdiag/evidence"
 	"github.com/meshdiag/meshdiag/evidence/kube"
 )
 
@@ -40,7 +41,7 @@ func meantKey(key string, known ...string) string {
 		return k
 	}
 	for _, k := range known {
-		if edits(strings.ToLower(key), k) <= maxEdits {
+		if evidence.Edits(strings.ToLower(key), k) <= maxEdits {
 			return k
 		}
 	}
@@ -51,9 +52,9 @@ func meantKey(key string, known ...string) string {
 func meantValue(v string) string {
 	l := strings.ToLower(strings.TrimSpace(v))
 	switch {
-	case l == disabled || edits(l, disabled) <= maxEdits || l == "false" || l == "no" || l == "off":
+	case l == disabled || evidence.Edits(l, disabled) <= maxEdits || l == "false" || l == "no" || l == "off":
 		return ""
-	case slices.Contains(yesWords, l) || edits(l, enabled) <= maxEdits:
+	case slices.Contains(yesWords, l) || evidence.Edits(l, enabled) <= maxEdits:
 		return enabled
 	}
 	return ""
@@ -130,7 +131,7 @@ func (s *survey) podTypo(x *subject) fault {
 		right, want := "", value
 		switch k := meantKey(key, kube.LabelInject, kube.LabelRevision); {
 		case key == kube.LabelInject:
-			if l := strings.ToLower(value); value != "true" && (slices.Contains(yesWords, l) || l == enabled || edits(l, "true") == 1) {
+			if l := strings.ToLower(value); value != "true" && (slices.Contains(yesWords, l) || l == enabled || evidence.Edits(l, "true") == 1) {
 				right, want = key, "true"
 			}
 		case s.asksFor(key, false):
@@ -175,38 +176,9 @@ func (s *survey) podTypo(x *subject) fault {
 func nearest(word string, list []string) string {
 	best, at := "", max(maxEdits, len(word)/4)+1
 	for _, w := range list {
-		if d := edits(word, w); d < at {
+		if d := evidence.Edits(word, w); d < at {
 			best, at = w, d
 		}
 	}
 	return best
 }
-
-// edits counts the letters to put in, take out, replace, or swap with the next, that make one word of another.
-func edits(a, b string) int {
-	if d := len(a) - len(b); d > maxLetters || -d > maxLetters || len(a) > maxLetters || len(b) > maxLetters {
-		return maxLetters
-	}
-	before, last, row := make([]int, len(b)+1), make([]int, len(b)+1), make([]int, len(b)+1)
-	for j := range last {
-		last[j] = j
-	}
-	for i := 1; i <= len(a); i++ {
-		row[0] = i
-		for j := 1; j <= len(b); j++ {
-			cost := 1
-			if a[i-1] == b[j-1] {
-				cost = 0
-			}
-			row[j] = min(row[j-1]+1, last[j]+1, last[j-1]+cost)
-			if i > 1 && j > 1 && a[i-1] == b[j-2] && a[i-2] == b[j-1] {
-				row[j] = min(row[j], before[j-2]+1)
-			}
-		}
-		before, last, row = last, row, before
-	}
-	return last[len(b)]
-}
-
-// maxLetters bounds what is compared letter by letter: a label's name and value have 63 each.
-const maxLetters = 128

@@ -1,12 +1,12 @@
 package istiod
 
 import (
-	"errors"
 	"regexp"
 	"slices"
 	"strings"
 	"time"
 
+	"github.com/meshdiag/meshdiag/checks/checkstest"
 	"github.com/meshdiag/meshdiag/diagnose"
 	"github.com/meshdiag/meshdiag/evidence"
 	"github.com/meshdiag/meshdiag/evidence/kube"
@@ -25,39 +25,22 @@ var (
 	ofFiles     = diagnose.Request{}
 )
 
-type put = func(*evidence.Set)
+type put = checkstest.Put
 
-func all(list ...put) put {
-	return func(s *evidence.Set) {
-		for _, f := range list {
-			f(s)
-		}
-	}
-}
+func all(list ...put) put { return checkstest.All(list...) }
 
-// live puts all objects of a kind as the API server lists them.
+// live puts all objects of a kind as the API server lists them, file those that a file holds.
 func live[T any](k evidence.Key[[]evidence.Objects[T]], items ...T) put {
-	return func(s *evidence.Set) {
-		evidence.Put(s, k, []evidence.Objects[T]{{Items: items, Whole: true, Source: api}}, api)
-	}
+	return checkstest.Objects(api, k, items...)
 }
 
-// file puts objects as a file holds them.
 func file[T any](k evidence.Key[[]evidence.Objects[T]], items ...T) put {
-	return func(s *evidence.Set) {
-		evidence.Put(s, k, []evidence.Objects[T]{{Items: items, Source: pasted}}, pasted)
-	}
+	return checkstest.Objects(pasted, k, items...)
 }
 
-func deny(n evidence.Name) put {
-	return func(s *evidence.Set) {
-		s.Fail(n, api, &evidence.Denied{What: string(n), Permission: "list " + string(n), Err: errors.New("403")})
-	}
-}
+func deny(n evidence.Name) put { return checkstest.Deny(api, n) }
 
-func late(n evidence.Name) put {
-	return func(s *evidence.Set) { s.FailLate(n, api, errors.New("context deadline exceeded")) }
-}
+func late(n evidence.Name) put { return checkstest.Late(api, n) }
 
 // names gives the names of the Deployment and of what carries its revision.
 func istiodName(rev string) string {

@@ -3,6 +3,7 @@ package request_test
 import (
 	"encoding/json"
 
+	"github.com/meshdiag/meshdiag/checks/checkstest"
 	"github.com/meshdiag/meshdiag/diagnose"
 	"github.com/meshdiag/meshdiag/evidence"
 	"github.com/meshdiag/meshdiag/evidence/kube"
@@ -13,17 +14,13 @@ var (
 	ofPod = diagnose.Request{Target: diagnose.Target{Namespace: "shop", Pod: "cart-1"}}
 )
 
-// live puts all objects of a kind as the API server lists them, partly as a file holds some.
-func live[T any](k evidence.Key[[]evidence.Objects[T]], items ...T) func(*evidence.Set) {
-	return func(s *evidence.Set) {
-		evidence.Put(s, k, []evidence.Objects[T]{{Items: items, Whole: true, Source: api}}, api)
-	}
+// live puts all objects of a kind as the API server lists them, partly some as a file holds them.
+func live[T any](k evidence.Key[[]evidence.Objects[T]], items ...T) checkstest.Put {
+	return checkstest.Objects(api, k, items...)
 }
 
-func partly[T any](k evidence.Key[[]evidence.Objects[T]], items ...T) func(*evidence.Set) {
-	return func(s *evidence.Set) {
-		evidence.Put(s, k, []evidence.Objects[T]{{Items: items, Source: file}}, file)
-	}
+func partly[T any](k evidence.Key[[]evidence.Objects[T]], items ...T) checkstest.Put {
+	return checkstest.Objects(file, k, items...)
 }
 
 func services(list ...kube.Service) func(*evidence.Set) {
