@@ -179,7 +179,26 @@ func (in *input) apiError(raw json.RawMessage) outcome {
 }
 
 // logEntries reads entries of Cloud Logging, which gcloud prints newest first, in the order of their times.
-func (in *input) logEntries(entries []json.RawMessage) outcome {
+func (in *input) logEntries(entries []json.RawMessage) outcome { return in.log(entryLines(entries)) }
+
+// LogLines makes one line of each entry of Cloud Logging, in the order of their times, of a JSON text that has them over several
+// lines or several in one: an array, an answer of the API, or one after the other. ok is false where the text is another.
+func LogLines(text []byte) (lines io.Reader, ok bool) {
+	if len(text) > maxStructured {
+		return nil, false
+	}
+	raw, err := documents(text)
+	if err != nil || len(raw) == 0 || identify(raw) != kindLogEntries {
+		return nil, false
+	}
+	entries := []json.RawMessage{raw}
+	if raw[0] == '[' && json.Unmarshal(raw, &entries) != nil {
+		return nil, false
+	}
+	return entryLines(flattenEntries(entries)), true
+}
+
+func entryLines(entries []json.RawMessage) *bytes.Buffer {
 	type line struct{ time, text string }
 	lines := make([]line, 0, len(entries))
 	for _, e := range entries {
@@ -206,7 +225,7 @@ func (in *input) logEntries(entries []json.RawMessage) outcome {
 	for _, l := range lines {
 		all.WriteString(l.text)
 	}
-	return in.log(&all)
+	return &all
 }
 
 // logLike says whether a JSON object is a structured log line: it has a message, and a level or a time.
