@@ -23,7 +23,9 @@ func newExplain() *cobra.Command {
 		Use:   "explain [FILE | -]",
 		Short: "Say what the messages in a log or an error text tell",
 		Long: `explain reads a log of any length, or a pasted error, and says which known faults its messages tell of. Of an Envoy access
-log, text or JSON, alone or among other lines, it counts the requests by how they ended. It asks no live system.
+log, text or JSON, alone or among other lines, it counts the requests by how they ended; of a format of your own it takes
+fields that are named as Envoy's are (response_flags=UH, "responseFlags": "UH"). Entries of Cloud Logging are read as gcloud
+prints them with --format=json. It asks no live system.
 
 Without FILE, or for -, it reads standard input. gzip is unpacked.
 

@@ -3,9 +3,9 @@
 // It knows Envoy's and Istio's default text formats of every release, JSON lines with the fields named as Envoy's command
 // operators are (response_flags, responseCodeDetails, upstream-cluster …), and the traffic logs that Cloud Service Mesh
 // writes to Cloud Logging (client-accesslog-stackdriver and server-accesslog-stackdriver). Lines may be wrapped: by a
-// container runtime, by kubectl's prefix, by Docker's or Cloud Logging's JSON. A text format of a user's own has no field
-// names: of such a line only what stands where the default formats have it is read. Lines that are no access log are
-// passed over, so that it can be given the whole log of a proxy; which lines are worth a look is said by [Anchors].
+// container runtime, by kubectl's prefix, by Docker's or Cloud Logging's JSON. A text format of a user's own is read where it
+// names its fields so (response_flags=UH); where it has no names, only what stands where the default formats have it is read.
+// Lines that are no access log are passed over, so that it can be given the whole log of a proxy; which lines are worth a look is said by [Anchors].
 //
 // https://www.envoyproxy.io/docs/envoy/latest/configuration/observability/access_log/usage
 // https://istio.io/latest/docs/tasks/observability/logs/access-log/
@@ -105,7 +105,7 @@ func (p *parser) parse(line []byte) (e Entry, ok bool) {
 	if i := bytes.Index(line[:min(len(line), maxPrefix)], []byte(" {")); i >= 0 && line[len(line)-1] == '}' {
 		return p.json(line[i+1:], 0)
 	}
-	return Entry{}, false
+	return p.pairs(line)
 }
 
 // maxPrefix bounds what stands before a JSON object: "[pod/shop-6f…/istio-proxy] ", "2024-05-01T10:11:12.1Z stdout F ".

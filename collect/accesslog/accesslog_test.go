@@ -49,6 +49,8 @@ func TestParse(t *testing.T) {
 		{"kubectl's prefix", "[pod/shop-6f/istio-proxy] " + denied, deniedEntry},
 		{"Docker's JSON", `{"log":` + quote(denied+"\n") + `,"stream":"stdout","time":"2026-10-09T11:12:59.9Z"}`, deniedEntry},
 		{"Cloud Logging's textPayload", `{"timestamp":"2026-10-09T11:13:00Z","logName":"projects/p/logs/stdout","textPayload":` + quote(denied) + `}`, deniedEntry},
+		{"named fields", `ts=2021-06-04T14:35:50.462Z level=info method=GET response_code=503 response_flags=UT response_code_details=response_timeout upstream_host=10.8.2.4:9080 upstream_cluster="outbound|9080||reviews.shop.svc.cluster.local" authority=reviews:9080 duration=15000 route_name=default`, timeout},
+		{"named fields behind a prefix", `2026-10-09T11:12:59.9Z stdout F envoy: responseCode=503, responseFlags="UF,URX", upstreamCluster=c1, userAgent="a b=c"`, Entry{Code: 503, Flags: []string{"UF", "URX"}, Cluster: "c1"}},
 		{"Istio inbound", refused, Entry{Time: at("2024-05-28T15:12:57.143Z"), Code: 503, Flags: []string{"UF"}, Details: "upstream_reset_before_response_started{remote_connection_failure,delayed_connect_error:_111}",
 			Transport: "delayed_connect_error:_111", Cluster: "inbound|8080||", Upstream: "100.72.2.83:8080", Authority: "cart.shop:8080", Route: "default", Duration: 7 * time.Millisecond}},
 		{"TCP", tcp, Entry{Time: at("2024-08-27T20:00:10.142Z"), Flags: []string{"UF", "URX"}, Transport: "delayed_connect_error:_Connection_refused",
@@ -100,6 +102,7 @@ func TestNoAccessLog(t *testing.T) {
 		`[2026-02-11T08:00:01.324Z] "quoted" 200 -`, `[2026-02-11T08:00:01.324Z] "GET / HTTP/1.1" 2000 - 1`, `[2026-02-11T08:00:01.324Z] "GET / HTTP/1.1" 200 ok 1`,
 		`[yesterdayZ] "GET / HTTP/1.1" 200 - 1`, `Z] "GET / HTTP/1.1" 200 - 1`, `[2026-02-11T08:00:01.324Z] "GET / HTTP/1.1"`,
 		"2020-06-29T23:37:27.523826Z\twarning\tenvoy config\tgRPC config stream closed: 14, no healthy upstream",
+		`level=error msg="request failed" response_code=500 path=/cart`, `level=warn response_flags=bad status=500`, `response_flags= = ==`, `response_code=500`,
 		`{"logName":"projects/p/logs/server-accesslog-stackdriver"}`, `{"message":{"message":{"message":{"message":{"message":` + jsonE + `}}}}}`,
 	} {
 		if e, ok := Parse([]byte(line)); ok {

@@ -2,6 +2,8 @@ package accesslog
 
 import (
 	"bytes"
+	"encoding/json"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -12,6 +14,8 @@ const (
 	maxTokens = 80
 	// fewTokens are tried first: a default format has its numbers, and the first quoted field behind them, among these.
 	fewTokens = 16
+	// maxPairs bounds where the first of Envoy's fields stands in a line of named ones, so that long lines of others cost little.
+	maxPairs = 4 << 10
 	// tailTokens is how far the fields behind the upstream host are read: the sixth is the route.
 	tailTokens = 6
 	// maxStamp is the length of the longest time: [2024-05-01T10:11:12.123456789Z].
@@ -235,6 +239,40 @@ func (e *Entry) custom(t []token) {
 			return
 		}
 	}
+}
+
+// pairOfEnvoys finds a field without which [named] takes nothing.
+var pairOfEnvoys = regexp.MustCompile(`[Rr]esponse[_.-]?(?:[Ff]lag|[Cc]ode)[\w.-]*=`)
+
+// pairs reads a line of a format whose fields are named: key=value, separated by blanks, the values quoted or not.
+func (p *parser) pairs(line []byte) (Entry, bool) {
+	if !pairOfEnvoys.Match(line[:min(len(line), maxPairs)]) {
+		return Entry{}, false
+	}
+	o := object{}
+	for s, n := view(line), 0; s != "" && n < maxTokens; n++ {
+		s = strings.TrimLeft(s, " \t,")
+		end := strings.IndexAny(s, "= \t")
+		if end < 0 {
+			break
+		}
+		key, rest := s[:end], s[end+1:]
+		if s[end] != '=' {
+			s = rest // a word without a value: a logger's prefix
+			continue
+		}
+		value, after, _ := strings.Cut(rest, " ")
+		if strings.HasPrefix(rest, `"`) {
+			value, after, _ = strings.Cut(rest[1:], `"`)
+		} else {
+			value = strings.TrimSuffix(value, ",")
+		}
+		if quoted, err := json.Marshal(value); err == nil {
+			o[plain(key)] = quoted
+		}
+		s = after
+	}
+	return named(o)
 }
 
 // isDetails says whether a field looks like response code details: a word of lower-case letters and underscores, with

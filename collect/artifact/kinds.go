@@ -63,7 +63,11 @@ func identify(raw json.RawMessage) string {
 	if json.Unmarshal(raw, &m) != nil || m == nil {
 		return ""
 	}
-	return m.identify()
+	k := m.identify()
+	if k == "" && m.gcloudHealth() && m.object("status").text("kind") != "" {
+		k = "backend-health" // one backend's, as YAML
+	}
+	return k
 }
 
 // identifyList gives the kind that all elements have.

@@ -80,6 +80,7 @@ func TestRecognised(t *testing.T) {
 		{"services, API", `{"services":[{"name":"projects/1/services/trafficdirector.googleapis.com","state":"ENABLED"}]}`, "services", "1 service"},
 		{"services, gcloud", `[{"name":"projects/1/services/trafficdirector.googleapis.com","state":"DISABLED","config":{"name":"x"}}]`, "services", "1 service"},
 		{"health, gcloud", `[{"backend":"https://x/instanceGroups/g","status":{"healthStatus":[{"healthState":"HEALTHY","ipAddress":"10.0.0.2","port":80}],"kind":"compute#backendServiceGroupHealth"}}]`, "backend-health", "health of 1 endpoint"},
+		{"health, gcloud, YAML", "---\nbackend: https://x/networkEndpointGroups/g\nstatus:\n  healthStatus:\n  - healthState: UNHEALTHY\n    ipAddress: 10.0.0.2\n    port: 80\n  kind: compute#backendServiceGroupHealth\n", "backend-health", "health of 1 endpoint"},
 		{"health, API, empty", `{"kind":"compute#backendServiceGroupHealth"}`, "backend-health", "health of 0 endpoints"},
 		{"config dump", `{"configs":[{"@type":"type.googleapis.com/envoy.admin.v3.BootstrapConfigDump","bootstrap":{"node":{"id":"x"}},"last_updated":"2024-01-02T03:04:05.678Z"}]}`, "envoy-config-dump", "0 listeners, 0 route configurations, 0 clusters; bootstrap: node id in the file"},
 		{"Envoy log", "[2024-05-01 10:11:12.345][12][warning][config] gRPC config stream closed: 5, x\n[2024-05-01 10:11:12.345][12][info] y\n", "log", "1 line with a known message, of 2"},

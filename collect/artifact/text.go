@@ -190,9 +190,8 @@ func (in *input) apiError(raw json.RawMessage) outcome {
 // logEntries reads entries of Cloud Logging, which gcloud prints newest first, in the order of their times. Entries that are
 // events of a Kubernetes cluster are kept as such.
 func (in *input) logEntries(entries []json.RawMessage) outcome {
-	type line struct{ time, text string }
-	lines := make([]line, 0, len(entries))
 	m := &kubeFile{in: in, others: map[string]int{}}
+	rest := make([]json.RawMessage, 0, len(entries))
 	for i, e := range entries {
 		var at struct {
 			Timestamp string          `json:"timestamp"`
@@ -201,11 +200,55 @@ func (in *input) logEntries(entries []json.RawMessage) outcome {
 		// An entry whose timestamp isn't a string has none for us.
 		_ = json.Unmarshal(e, &at)
 		when, _ := time.Parse(time.RFC3339Nano, at.Timestamp)
-		if event, ok := kubefacts.LoggedEvent(at.Payload, when); ok {
-			event.Origin = fmt.Sprintf("%s, entry %d", in.name, i+1)
-			m.objects.Events = append(m.objects.Events, event)
+		event, ok := kubefacts.LoggedEvent(at.Payload, when)
+		if !ok {
+			rest = append(rest, e)
 			continue
 		}
+		event.Origin = fmt.Sprintf("%s, entry %d", in.name, i+1)
+		m.objects.Events = append(m.objects.Events, event)
+	}
+	m.objects.Events = kubefacts.Latest(m.objects.Events)
+	slices.SortStableFunc(m.objects.Events, func(a, b kube.Event) int { return a.Last.Compare(b.Last) })
+	events, ok := m.done()
+	switch {
+	case !ok:
+		return in.log(entryLines(rest))
+	case len(rest) == 0:
+		events.kind = kindLog
+		return events
+	}
+	o := in.log(entryLines(rest))
+	o.note += "; " + events.note
+	return o
+}
+
+// LogLines makes one line of each entry of Cloud Logging, in the order of their times, of a JSON text that has them over several
+// lines or several in one: an array, an answer of the API, or one after the other. ok is false where the text is another.
+func LogLines(text []byte) (lines io.Reader, ok bool) {
+	if len(text) > maxStructured {
+		return nil, false
+	}
+	raw, err := documents(text)
+	if err != nil || len(raw) == 0 || identify(raw) != kindLogEntries {
+		return nil, false
+	}
+	entries := []json.RawMessage{raw}
+	if raw[0] == '[' && json.Unmarshal(raw, &entries) != nil {
+		return nil, false
+	}
+	return entryLines(flattenEntries(entries)), true
+}
+
+func entryLines(entries []json.RawMessage) *bytes.Buffer {
+	type line struct{ time, text string }
+	lines := make([]line, 0, len(entries))
+	for _, e := range entries {
+		var at struct {
+			Timestamp string `json:"timestamp"`
+		}
+		// An entry whose timestamp isn't a string has none for us.
+		_ = json.Unmarshal(e, &at)
 		var b bytes.Buffer
 		if json.Compact(&b, e) != nil || b.Len() < 2 {
 			continue // they were parsed before, so they do compact
@@ -224,19 +267,7 @@ func (in *input) logEntries(entries []json.RawMessage) outcome {
 	for _, l := range lines {
 		all.WriteString(l.text)
 	}
-	m.objects.Events = kubefacts.Latest(m.objects.Events)
-	slices.SortStableFunc(m.objects.Events, func(a, b kube.Event) int { return a.Last.Compare(b.Last) })
-	events, ok := m.done()
-	switch {
-	case !ok:
-		return in.log(&all)
-	case len(lines) == 0:
-		events.kind = kindLog
-		return events
-	}
-	o := in.log(&all)
-	o.note += "; " + events.note
-	return o
+	return &all
 }
 
 // logLike says whether a JSON object is a structured log line: it has a message, and a level or a time.

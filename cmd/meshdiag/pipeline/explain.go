@@ -8,12 +8,14 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/meshdiag/meshdiag/checks"
 	"github.com/meshdiag/meshdiag/collect/accesslog"
+	"github.com/meshdiag/meshdiag/collect/artifact"
 	"github.com/meshdiag/meshdiag/collect/logscan"
 	"github.com/meshdiag/meshdiag/diagnose"
 	"github.com/meshdiag/meshdiag/evidence"
@@ -126,7 +128,7 @@ func scanNow(ctx context.Context, s *logscan.Scanner, name string, r io.Reader, 
 		switch at, err := f.Seek(0, io.SeekCurrent); {
 		case st.IsDir():
 			return scanned{}, fmt.Errorf("%s is a folder; a file was expected", name)
-		case st.Mode().IsRegular() && err == nil && st.Size() > at && !isGzip(f, at):
+		case st.Mode().IsRegular() && err == nil && st.Size() > at && !isGzip(f, at) && !isEntries(f, at):
 			size := st.Size() - at
 			out.messages, out.stats, err = s.ScanFile(ctx, io.NewSectionReader(f, at, size), size, name, src)
 			return out, err
@@ -138,8 +140,50 @@ func scanNow(ctx context.Context, s *logscan.Scanner, name string, r io.Reader, 
 	if err != nil {
 		return scanned{}, fmt.Errorf("reading %s: %w", name, err)
 	}
+	if in, err = entries(in); err != nil {
+		return scanned{}, fmt.Errorf("reading %s: %w", name, err)
+	}
 	out.messages, out.stats, err = s.Scan(in, name, src)
 	return out, err
+}
+
+// entriesStart is how JSON begins that isn't one object a line. Envoy's own lines begin with a bracket and a digit.
+var entriesStart = regexp.MustCompile(`^\s*(?:\[\s*\{|\{\s*\n)`)
+
+const (
+	// maxEntries bounds the JSON that is looked at as a whole, in bytes: tens of thousands of entries. What is larger is read line by line.
+	maxEntries = 16 << 20
+	// entriesHead is how much of a text is looked at to tell whether it may be such JSON.
+	entriesHead = 64
+)
+
+func isEntries(f io.ReaderAt, at int64) bool {
+	head := make([]byte, entriesHead)
+	n, _ := f.ReadAt(head, at)
+	return entriesStart.Match(head[:n])
+}
+
+// entries gives Cloud Logging's entries a line each, where a text is a JSON document of them, and any other text as it is.
+func entries(r io.Reader) (io.Reader, error) {
+	head := make([]byte, entriesHead)
+	n, err := io.ReadFull(r, head)
+	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
+		return nil, err
+	}
+	r = io.MultiReader(bytes.NewReader(head[:n]), r)
+	if !entriesStart.Match(head[:n]) {
+		return r, nil
+	}
+	text, err := io.ReadAll(io.LimitReader(r, maxEntries+1))
+	if err != nil {
+		return nil, err
+	}
+	if len(text) <= maxEntries {
+		if lines, ok := artifact.LogLines(text); ok {
+			return lines, nil
+		}
+	}
+	return io.MultiReader(bytes.NewReader(text), r), nil
 }
 
 // stoppable ends reading with ctx.
