@@ -82,7 +82,7 @@ func (s *Scenario) fillDefaults() {
 			c.Attempts = 1
 		}
 	}
-	if s.Ask.Network == "" && s.Ask.Mesh == "" {
+	if s.Ask.Network == "" && s.Ask.Mesh == "" && len(s.Ask.Documents) == 0 {
 		s.Ask.Network = s.Network
 	}
 	s.fillBackends()
@@ -204,6 +204,8 @@ func (s *Scenario) validate() error {
 	return oneOf("fault.control_plane", s.Fault.ControlPlane, "", "unavailable", "quota", "internal")
 }
 
+var documentName = regexp.MustCompile(`^[a-z0-9][a-z0-9.-]*$`)
+
 var envoyVersion = regexp.MustCompile(`^\d+\.\d+\.\d+$`)
 
 func (s *Scenario) validateClients() error {
@@ -247,6 +249,14 @@ func (s *Scenario) validateClients() error {
 		}
 	}
 	a := s.Ask
+	for _, d := range a.Documents {
+		if !documentName.MatchString(d.Name) || d.Text == "" {
+			return fmt.Errorf("ask.documents: %q, expected a file name and a text", d.Name)
+		}
+	}
+	if len(a.Documents) > 0 && (a.Network != "" || a.Mesh != "" || a.Client != "" || a.Baseline != "") {
+		return fmt.Errorf("ask.documents: nothing else can be asked about beside them")
+	}
 	if (a.NodeID || a.Instance || a.EnvoyAdmin || len(a.Files) > 0) && s.client(a.Client) == nil {
 		return fmt.Errorf("ask.client: no client %q", a.Client)
 	}

@@ -199,6 +199,10 @@ func (w *World) start(ctx context.Context, o Options) error {
 	if err := w.fleet(ctx, around); err != nil {
 		return err
 	}
+	if len(s.Ask.Documents) > 0 {
+		w.target, err = around.documents()
+		return err
+	}
 	w.target = around.targetOf()
 	return nil
 }

@@ -195,6 +195,14 @@ type Ask struct {
 	ServingPort     int      `yaml:"serving_port"`
 	Destination     string   `yaml:"destination"` // what a client can't reach
 	Symptom         string   `yaml:"symptom"`
+	// Documents are handed over as they are, and nothing else is asked about: what people paste of a cluster that isn't played here.
+	Documents []Document `yaml:"documents"`
+}
+
+// Document is a file by its name and content.
+type Document struct {
+	Name string `yaml:"name"`
+	Text string `yaml:"text"`
 }
 
 // Scenarios returns every scenario that ships with the lab, sorted by name. A file that does not decode strictly, or

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"os"
+	"path/filepath"
 	"strconv"
 	"sync/atomic"
 )
@@ -118,6 +120,19 @@ func (w *World) admin(envoys map[string]*envoyClient) error {
 	return nil
 }
 
+// documents writes those of the scenario, and gives what to ask about.
+func (s *surroundings) documents() (Target, error) {
+	t := Target{Symptom: s.scenario.Ask.Symptom}
+	for _, d := range s.scenario.Ask.Documents {
+		file := filepath.Join(s.dir, d.Name)
+		if err := os.WriteFile(file, []byte(d.Text), 0o600); err != nil {
+			return Target{}, fmt.Errorf("writing the lab's files: %w", err)
+		}
+		t.Files = append(t.Files, file)
+	}
+	return t, nil
+}
+
 func (s *surroundings) targetOf() Target {
 	ask := s.scenario.Ask
 	t := Target{Project: s.scenario.Project.ID, Network: ask.Network, Mesh: ask.Mesh, Symptom: ask.Symptom, Destination: ask.Destination,
@@ -157,12 +172,13 @@ func (w *World) Target() Target { return w.target }
 // Flags are the command line flags for Target and Connection, in the order a person would type them.
 func (w *World) Flags() []string {
 	t, c := w.target, w.connection
-	flags := []string{"--project", t.Project}
+	var flags []string
 	add := func(flag, value string) {
 		if value != "" {
 			flags = append(flags, flag, value)
 		}
 	}
+	add("--project", t.Project)
 	add("--network", t.Network)
 	add("--mesh", t.Mesh)
 	add("--node-id", t.NodeID)

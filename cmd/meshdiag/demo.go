@@ -91,8 +91,12 @@ func demo(cmd *cobra.Command, name string, out outputFlags) error {
 	var frame func(io.Writer, *pb.Report)
 	if out.format == report.FormatText {
 		fmt.Fprintf(cmd.OutOrStdout(), "Scenario %s\n%s\n\n", s.Name, s.Summary)
+		what := "That was a simulated mesh."
+		if len(s.Ask.Documents) > 0 {
+			what = "Those files are made up."
+		}
 		frame = func(w io.Writer, _ *pb.Report) {
-			fmt.Fprintln(w, "\nThat was a simulated mesh. More: meshdiag demo --list, then meshdiag demo --scenario NAME")
+			fmt.Fprintln(w, "\n"+what+" More: meshdiag demo --list, then meshdiag demo --scenario NAME")
 		}
 	}
 	connect := func(ctx context.Context) (*connected, error) {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -50,6 +51,66 @@ var faults = map[string]fault{
 			c.Apply(t, checkout(2, `"sidecar.istio.io/inject": "false", `), pod{labels: `"sidecar.istio.io/inject":"false",`, containers: withoutOne, init: "[]"}.manifest())
 		},
 		ask: []string{"--pod", "checkout-" + hash + "-aaaaa"}, causes: []string{"injection/disabled"}, says: "sidecar.istio.io/inject",
+	},
+	"two labels that contradict": {
+		mesh: func(t *testing.T, c *kubetest.Cluster) {
+			install(t, c)
+			p := newPlane(t, "canary").start(t, c)
+			c.Apply(t, p.control(), injector("istio-sidecar-injector-canary", p.revision, "", p.target("/inject")), p.validator())
+		},
+		labels: map[string]string{"istio-injection": "enabled", "istio.io/rev": "canary"}, pods: shop,
+		causes: []string{"injection/conflicting-labels"}, says: "not revision canary",
+	},
+	"two injectors": {
+		mesh: func(t *testing.T, c *kubetest.Cluster) {
+			p := install(t, c)
+			c.Apply(t, strings.ReplaceAll(injector("my-injector", "default", "", p.target("/nothing")), `"reinvocationPolicy":"Never"`, `"reinvocationPolicy":"IfNeeded"`))
+		},
+		pods: shop, causes: []string{"injection/multiple-webhooks"}, says: "my-injector",
+	},
+	"a pod on its node's network": {
+		pods: func(t *testing.T, c *kubetest.Cluster) {
+			c.Apply(t, checkout(2, ""), pod{spec: `"hostNetwork":true,`, containers: withoutOne, init: "[]"}.manifest())
+		},
+		ask: []string{"--pod", "checkout-" + hash + "-aaaaa"}, causes: []string{"injection/host-network"}, says: "network",
+	},
+	"an annotation instead of a label": {
+		labels: map[string]string{"team": "shop"},
+		pods: func(t *testing.T, c *kubetest.Cluster) {
+			c.Apply(t, checkout(2, ""), strings.Replace(pod{containers: withoutOne, init: "[]"}.manifest(), `"annotations":{`, `"annotations":{"sidecar.istio.io/inject":"true",`, 1))
+		},
+		causes: []string{"injection/annotation-has-no-effect"}, says: "sidecar.istio.io/inject",
+	},
+	"an image that waits for the injector": {
+		labels: map[string]string{"team": "shop"},
+		pods: func(t *testing.T, c *kubetest.Cluster) {
+			gateway := strings.Replace(pod{init: "[]", ready: "False", containers: `[{"name":"istio-proxy","image":"auto","imageID":"","ready":false,"started":false,"restartCount":0,"state":{"waiting":{"reason":"ImagePullBackOff","message":"Back-off pulling image \"auto\""}}}]`}.manifest(),
+				`{"name":"app","image":"shop/checkout:1.4","ports":[{"containerPort":8080}]}`, `{"name":"istio-proxy","image":"auto"}`, 1)
+			c.Apply(t, gateway)
+		},
+		causes: []string{"injection/image-auto"}, says: "auto",
+	},
+	"an injector that does nothing": {
+		mesh: func(t *testing.T, c *kubetest.Cluster) {
+			install(t, c, func(p *plane) { p.handler = kubetest.Allow() })
+		},
+		pods: barePods, causes: []string{"injection/sidecar-missing"}, says: "no sidecar",
+	},
+	"a managed control plane that isn't provisioned": {
+		mesh: func(t *testing.T, c *kubetest.Cluster) {
+			managed(t, c)
+			c.Apply(t, `
+apiVersion: mesh.cloud.google.com/v1beta1
+kind: ControlPlaneRevision
+metadata: {name: asm-managed, namespace: istio-system}
+spec: {type: managed_service, channel: regular}
+status:
+  conditions:
+  - {type: Reconciled, status: "False", reason: PreconditionFailed, message: "Workload Identity is off.", lastTransitionTime: "2026-05-04T09:00:00Z"}
+  - {type: Stalled, status: "True", reason: PreconditionFailed, message: "Workload Identity is off.", lastTransitionTime: "2026-05-04T09:00:00Z"}
+`)
+		},
+		labels: map[string]string{"istio.io/rev": "asm-managed"}, pods: shop, causes: []string{"injection/managed-control-plane"}, says: "Workload Identity is off",
 	},
 	"no injector": {
 		mesh: func(t *testing.T, c *kubetest.Cluster) {
@@ -172,7 +233,39 @@ var faults = map[string]fault{
 		pods: shop, causes: []string{"istiod/wrong-discovery-address"}, says: "istiod-1-27-4",
 	},
 
+	"a proxy without configuration": {
+		pods: func(t *testing.T, c *kubetest.Cluster) {
+			c.Apply(t, checkout(0, ""), pod{containers: "[" + appRuns + "," + strings.Replace(proxyRuns, `"ready":true`, `"ready":false`, 1) + "]", ready: "False", startedBefore: 10 * time.Minute}.manifest())
+		},
+		logs: func() []kubetest.Log {
+			var text strings.Builder
+			for i := range 20 {
+				fmt.Fprintf(&text, "%[1]s %[1]s\twarn\tEnvoy proxy is NOT ready: config not received from XDS server (is Istiod running?): cds updates: 0 successful, 0 rejected; lds updates: 0 successful, 0 rejected\n",
+					ago(5*time.Minute-time.Duration(i)*15*time.Second))
+			}
+			return []kubetest.Log{{Namespace: "shop", Pod: "checkout-" + hash + "-aaaaa", Container: "istio-proxy", Timed: true, Text: text.String()}}
+		},
+		causes: []string{"istiod/config-not-received"}, says: "received nothing from istiod",
+	},
+
 	// Starting.
+	"an init container without a network": {
+		mesh: func(t *testing.T, c *kubetest.Cluster) {
+			install(t, c, func(p *plane) {
+				p.handler = admission(strings.Replace(sidecarPatch("default", false), "["+compact(initContainer)+"]", "["+compact(initContainer)+`,{"name":"migrate","image":"shop/migrate:1"}]`, 1))
+			})
+		},
+		pods: func(t *testing.T, c *kubetest.Cluster) {
+			fails := `{"name":"migrate","image":"shop/migrate:1","imageID":"","ready":false,"started":false,"restartCount":6,"state":{"waiting":{"reason":"CrashLoopBackOff"}},
+				"lastState":{"terminated":{"exitCode":1,"reason":"Error","startedAt":"STARTED","finishedAt":"STARTED"}}}`
+			c.Apply(t, checkout(0, ""), pod{init: "[" + initRan + "," + fails + "]", containers: waiting, phase: "Pending", ready: "False", startedBefore: 10 * time.Minute}.manifest())
+		},
+		logs: func() []kubetest.Log {
+			return []kubetest.Log{{Namespace: "shop", Pod: "checkout-" + hash + "-aaaaa", Container: "migrate", Previous: true, Timed: true,
+				Text: ago(9*time.Minute) + " dial tcp 10.84.12.7:5432: connect: connection refused\n"}}
+		},
+		causes: []string{"startup/init-container-blocked"}, says: "migrate",
+	},
 	"a proxy without memory": {
 		pods: func(t *testing.T, c *kubetest.Cluster) {
 			killed := `{"name":"istio-proxy","image":"proxyv2","imageID":"","ready":false,"started":false,"restartCount":7,"state":{"waiting":{"reason":"CrashLoopBackOff"}},

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
@@ -10,6 +11,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	admissionv1 "k8s.io/api/admission/v1"
 
 	"github.com/meshdiag/meshdiag/internal/kubetest"
 )
@@ -33,10 +36,21 @@ type plane struct {
 	edit     *strings.Replacer // of the manifests, if not nil
 }
 
-// admission is what istiod serves: the injector, and a validator that has nothing against anything.
+// admission is what istiod serves: the injector, which leaves pods on their node's network alone, and a validator that has nothing
+// against anything.
 func admission(patch string) http.Handler {
 	mux := http.NewServeMux()
-	mux.Handle("/inject", kubetest.Patch(patch))
+	mux.Handle("/inject", kubetest.Review(func(r *admissionv1.AdmissionRequest) *admissionv1.AdmissionResponse {
+		var p struct {
+			Spec struct{ HostNetwork bool }
+		}
+		answer := &admissionv1.AdmissionResponse{Allowed: true}
+		if err := json.Unmarshal(r.Object.Raw, &p); err == nil && !p.Spec.HostNetwork {
+			kind := admissionv1.PatchTypeJSONPatch
+			answer.PatchType, answer.Patch = &kind, []byte(patch)
+		}
+		return answer
+	}))
 	mux.Handle("/", kubetest.Allow())
 	return mux
 }
@@ -65,6 +79,15 @@ func sidecarPatch(revision string, native bool) string {
 	}
 	b, _ := json.Marshal(ops)
 	return string(b)
+}
+
+// compact is JSON as an encoder writes it.
+func compact(s string) string {
+	var b bytes.Buffer
+	if err := json.Compact(&b, []byte(s)); err != nil {
+		panic(err) // it's this file's own
+	}
+	return b.String()
 }
 
 // newPlane is a revision that works, before it is started.
