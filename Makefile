@@ -9,7 +9,7 @@ help: ## list the targets
 
 .PHONY: test
 test: ## every test but test-kube's, with the race detector
-	MESHDIAG_KUBE_REQUIRED=0 $(GO) test -race -timeout 10m ./...
+	MESHDIAG_KUBE_REQUIRED=0 $(GO) test -race -timeout 20m ./...
 
 # The packages whose tests start a cluster, one after another: each runs an API server beside its tests.
 .PHONY: test-kube
