@@ -79,6 +79,16 @@ func TestKubeHealthyEveryWay(t *testing.T) {
 		t.Errorf("meshdiag diagnose gives %+v\n%s", got, b)
 	}
 
+	for _, args := range [][]string{
+		{"--namespace", "shop", "--pod", "checkout-" + hash + "-aaaaa"}, {"--namespace", "shop", "--deployment", "checkout"},
+		{"--namespace", "shop", "--symptom", "no-sidecar"}, {"--namespace", "shop", "--symptom", "pod-not-starting"},
+		{"--revision", "default"}, {"--context", kubeContext, "--namespace", "istio-system"},
+	} {
+		if got := askCluster(t, config, args...); !got.equal(expect()) {
+			t.Errorf("%v gives %+v: %s\n%s", args, got.outcome, got.first(t), got.stdout)
+		}
+	}
+
 	address := startServer(t, []string{"--kubeconfig", config})
 	req := &pb.DiagnoseRequest{Target: &pb.Target{Kubernetes: &pb.Kubernetes{Cluster: kubeContext, Namespace: "shop"}}}
 	cc, err := grpc.NewClient(address, grpc.WithTransportCredentials(insecure.NewCredentials()))
