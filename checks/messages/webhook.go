@@ -44,6 +44,33 @@ var (
 			`        Internal error occurred: failed calling webhook`,
 		},
 	}
+	// WebhookCallReason is the end of [WebhookCallFailed] by itself, as people copy it and as tables of error messages print it,
+	// at the start of a line. What doesn't name istiod, or its port, any program written in Go may say of anything: in a log it is no
+	// sign of a webhook.
+	//
+	// Fields: reason (as printed); named, instead, where it names istiod or the port that its webhooks have.
+	WebhookCallReason = diagnose.Signature{
+		ID: "webhook-call-reason",
+		Anchors: []string{
+			"no endpoints available for service", "ervice \"istiod", `ervice \"istiod`, "ervice 'istiod", ":15017: i/o timeout", ":15017: connect: ",
+			"request canceled while waiting for connection (Client.Timeout exceeded", "x509: certificate signed by unknown authority",
+		},
+		Pattern: `(?m)^[^\S\n]*["']?(?:Error from server(?: \(\w+\))?: |[Ee]rror: )?(?:Internal error occurred: )?` +
+			`(?:(?P<named>no endpoints available for service ` + quotes + `istiod[\w-]*` + quotes + `|[Ss]ervice ` + quotes + `istiod[\w-]*` + quotes + ` not found|no service port \d+ found for service ` + quotes + `istiod[\w-]*` + quotes +
+			`|dial tcp[46]? [^\s"'\\]+:15017: (?:i/o timeout|connect: [a-z ]+))` +
+			`|(?P<reason>net/http: request canceled while waiting for connection \(Client\.Timeout exceeded while awaiting headers\)|(?:tls: failed to verify certificate: )?x509: certificate signed by unknown authority))`,
+		Meaning: "what a call of a webhook may fail for",
+		Examples: []string{
+			`no endpoints available for service "istiod"`,
+			`no endpoints available for service 'istiod'`,
+			`Service "istiod" not found`,
+			`Error from server (InternalError): Internal error occurred: service "istiod-asm-1234-7" not found`,
+			`dial tcp 10.60.1.5:15017: i/o timeout`,
+			`net/http: request canceled while waiting for connection (Client.Timeout exceeded while awaiting headers)`,
+			`x509: certificate signed by unknown authority`,
+			`x509: certificate signed by unknown authority (possibly because of "crypto/rsa: verification error" while trying to verify candidate authority certificate "cluster.local")`,
+		},
+	}
 	// WebhookDenied says that a webhook was called, and refused: it works, and what it was shown is wrong, or its own
 	// configuration is.
 	//
@@ -78,4 +105,4 @@ var (
 
 // reason matches an error up to its end, in a line that may quote the error as a whole: it holds quotes only after the
 // words that name something, and in pairs.
-const reason = `(?:(?:services?|service type|endpoints|certificate|because of|name|resource|host|lookup) \\*"[^"\\\n]*\\*"|server \(\\*"[^"\\\n]*\\*"\)|(?:response\.uid=|, got )\\*"[^"\\\n]*\\*"|\w'\w|[^"'\\\n])*`
+const reason = `(?:[Ss]ervice '[\w-]+'|(?:[Ss]ervices?|service type|endpoints|certificate|because of|name|resource|host|lookup) \\*"[^"\\\n]*\\*"|server \(\\*"[^"\\\n]*\\*"\)|(?:response\.uid=|, got )\\*"[^"\\\n]*\\*"|\w'\w|[^"'\\\n])*`

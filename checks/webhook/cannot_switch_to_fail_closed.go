@@ -58,7 +58,7 @@ func cannotSwitchToFailClosed(req diagnose.Request, v *evidence.View) ([]diagnos
 	by := map[string]*log{}
 	var files []string
 	of := func(m evidence.LogMessage) *log {
-		k := m.File + "\x00" + m.Source.Detail
+		k := cmp.Or(m.File, m.Source.Detail) // where the scan names a file, Detail also has the line
 		if by[k] == nil {
 			by[k] = &log{}
 			files = append(files, k)

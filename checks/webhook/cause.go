@@ -221,6 +221,14 @@ func (s *survey) ofMessages(u *server, t told, verdict string) *diagnose.Cause {
 		c.Confidence, c.Severity = diagnose.Possible, min(c.Severity, diagnose.Degrading)
 		c.Summary = sentence(upper(s.subject(u, m.webhook)) + " " + verdict + "; but " + t.doubt)
 	}
+	if m.alone {
+		c.Params["alone"] = "yes"
+	}
+	if m.anyones {
+		c.Confidence, c.Severity = diagnose.Possible, diagnose.Degrading
+		c.Subject = "the webhooks of istiod"
+		c.Summary = sentence("If the API server said this of a webhook of istiod's: it " + verdict)
+	}
 	c.Params["reason"] = clip(m.reason, maxReason)
 	c.Evidence = exhibits(t.list)
 	return &c
@@ -271,7 +279,7 @@ func (s *survey) subject(u *server, webhook string) string {
 	case u.ref != nil && webhook != "":
 		return "webhook " + webhook + " of service " + u.service()
 	case u.ref != nil:
-		return "the webhooks of service " + u.service()
+		return "a webhook of service " + u.service()
 	case u.url != "" && webhook != "":
 		return "webhook " + webhook + " at " + u.url
 	default:

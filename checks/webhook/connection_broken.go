@@ -1,6 +1,8 @@
 package webhook
 
 import (
+	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/meshdiag/meshdiag/checks/messages"
@@ -88,7 +90,11 @@ func brokenHow(reason string) (param, verdict string) {
 		return "http", "answers with an HTTP error"
 	case has("invalid webhook response", "webhook returned", "response was absent", "response.uid", "expected webhook response"):
 		return "http", "gives an answer that isn't a webhook's"
-	default:
+	case has("EOF", "reset by peer", "broken pipe", "closed", "tls: ", "stream error", "GOAWAY", "malformed", "proxyconnect"):
 		return "proxied", "has its connections broken off"
+	case slices.ContainsFunc([]int{400, 401, 403, 404, 405, 407, 500, 502, 503, 504}, func(code int) bool { return reason == http.StatusText(code) }):
+		return "proxied", "is called through an HTTP proxy, which refuses" // so Go's net/http words what a proxy says to CONNECT
+	default:
+		return "other", "can't be called"
 	}
 }

@@ -13,6 +13,9 @@ import (
 func TestConnectionBroken(t *testing.T) {
 	const named = `failed calling webhook "` + hookName + `": `
 	checkstest.Run(t, ConnectionBroken, []checkstest.Case{
+		{Name: "a proxy refuses", Put: text(call + "Forbidden"), Want: []checkstest.Want{{Subject: ofIstiod, Summary: `through an HTTP proxy, which refuses: "Forbidden"`, Params: map[string]string{"proxied": "yes"}}}},
+		{Name: "a reason that isn't known", Put: text(call + "context deadline"), Want: []checkstest.Want{{Subject: ofIstiod, Summary: `can't be called: "context deadline"`, Params: map[string]string{"proxied": ""}}}},
+		{Name: "broken after the method", Put: text(`failed calling webhook "` + hookName + `": failed to call webhook: Post`), Want: []checkstest.Want{{Confidence: diagnose.Possible, Params: map[string]string{"cut": "yes"}}}},
 		{Name: "refused", Put: text(call + "dial tcp 192.0.2.2:15017: connect: connection refused"), Want: []checkstest.Want{{Subject: ofIstiod, Confidence: diagnose.Likely, Severity: diagnose.Blocking,
 			Summary: "refuses the API server's connections", Params: map[string]string{"refused": "yes", "address": "192.0.2.2:15017"}}}},
 		{Name: "EOF", Put: text(call + "EOF"), Want: []checkstest.Want{{Subject: ofIstiod, Summary: "has its connections broken off", Params: map[string]string{"proxied": "yes"}}}},

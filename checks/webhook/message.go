@@ -1,6 +1,7 @@
 package webhook
 
 import (
+	"cmp"
 	"fmt"
 	"regexp"
 	"slices"
@@ -44,7 +45,7 @@ var words = []struct {
 	}},
 	{untrusted, []string{"x509:", "failed to verify certificate"}},
 	{noEndpoints, []string{"no endpoints available", "endpoints \""}},
-	{serviceMissing, []string{"service \"", "no service port", "unsupported service type", "services \""}},
+	{serviceMissing, []string{"service \"", "Service \"", "ervice 'istiod", "ervice istiod", "no service port", "unsupported service type", "services \""}},
 	{unreachable, []string{
 		"deadline exceeded", "Client.Timeout", "request canceled", "context canceled", "i/o timeout", "timed out", "handshake timeout", "Timeout: ", "no route to host",
 		"network is unreachable", "host is down", "no such host", "server misbehaving",
@@ -73,6 +74,8 @@ type said struct {
 	configuration      string // where istiod names one
 	reason             string
 	open               bool // the API server went on without the webhook
+	alone              bool // the reason, without the call that failed
+	anyones            bool // and one that doesn't name istiod: another program may have said it
 	text               string
 	objects            []kube.Ref // what events are about
 	inTarget           bool       // it's an event of the namespace asked about
@@ -99,6 +102,9 @@ var (
 	deniedPattern = regexp.MustCompile(messages.WebhookDenied.Pattern)
 	patchPattern  = regexp.MustCompile(messages.WebhookPatchUnusable.Pattern)
 )
+
+// serviceName finds the name of istiod's Service in a reason that stands alone.
+var serviceName = regexp.MustCompile(`\bistiod[\w-]*`)
 
 // fieldsOf gives the named groups of a pattern in a text; nil where it isn't there.
 func fieldsOf(p *regexp.Regexp, text string) map[string]string {
@@ -127,7 +133,16 @@ func fromFields(signature string, f map[string]string) (m said, ok bool) {
 		if f["trial"] != "" {
 			return m, false // istiod's own trial, which fails while istiod starts: webhook/cannot-switch-to-fail-closed looks at it
 		}
+		if m.reason == "Post" || m.reason == "Get" {
+			m.reason = "" // the line was broken after it
+		}
 		m.kind, m.open = kindOf(m.reason), f["mode"] == "open"
+	case messages.WebhookCallReason.ID:
+		m.alone, m.anyones, m.reason = true, f["named"] == "", clean(cmp.Or(f["named"], f["reason"]))
+		m.kind = kindOf(m.reason)
+		if n := serviceName.FindString(m.reason); n != "" {
+			m.service, m.namespace = n, "istio-system" // where Cloud Service Mesh installs it
+		}
 	case messages.WebhookDenied.ID:
 		m.kind = denied
 		if cluster.InjectorRefused(m.webhook, m.reason) {
@@ -217,6 +232,30 @@ func fromEvent(e *kube.Event) (said, bool) {
 		}
 	}
 	return said{}, false
+}
+
+// withReasons puts reasons that stand alone to the calls that failed for them: where a line was broken, the call ends before its
+// reason. Those that are left tell of istiod's webhooks where a person pasted them, and nothing better is at hand.
+func (s *survey) withReasons(list []said) []said {
+	var calls, out []said
+	for _, m := range list {
+		if !m.alone {
+			calls = append(calls, m)
+		}
+	}
+	for _, m := range list {
+		if !m.alone {
+			continue
+		}
+		i := slices.IndexFunc(calls, func(c said) bool { return c.kind == callUnknown && c.file == m.file && c.file != "" })
+		switch {
+		case i >= 0:
+			calls[i].kind, calls[i].reason, calls[i].text = m.kind, m.reason, calls[i].text+"\n"+m.text
+		case m.pasted && len(calls) == 0 && len(s.servers) == 0 && !s.plane.Managed():
+			out = append(out, m)
+		}
+	}
+	return append(calls, out...)
 }
 
 // vague orders messages by how little they say of the server: 0 for its address, 1 for the webhook's name, 2 for neither.

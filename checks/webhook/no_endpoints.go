@@ -14,7 +14,7 @@ var NoEndpoints = diagnose.Check{
 	Symptoms:   symptoms,
 	Needs:      needs,
 	Explains:   follows,
-	Signatures: []diagnose.Signature{messages.WebhookCallFailed},
+	Signatures: []diagnose.Signature{messages.WebhookCallFailed, messages.WebhookCallReason},
 	Doc: diagnose.Doc{
 		Title: "Nothing is ready behind a webhook's Service",
 		Explanation: "The API server calls an endpoint of the webhook's Service that is ready, at the port that has the Service's port name. Where there is none every call fails: the pods behind the Service " +

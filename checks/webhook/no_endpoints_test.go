@@ -34,6 +34,9 @@ func TestNoEndpoints(t *testing.T) {
 			}())), Want: []checkstest.Want{{Summary: "Deployment istio-system/istiod is scaled to 0"}}},
 		{Name: "another port name", Request: ofShop, Put: down([]kube.EndpointSlice{endpoints("istio-system", "istiod", "https", 2, 0)}), Want: []checkstest.Want{{
 			Summary: `has 2 ready endpoints, but none with its port "https-webhook"`, Params: map[string]string{"port_name": "https-webhook"}}}},
+		{Name: "the reason alone, quoted singly", Put: text(`no endpoints available for service 'istiod' 이 오류는`), Want: []checkstest.Want{{
+			Subject: "a webhook of service istio-system/istiod", Confidence: diagnose.Likely, Params: map[string]string{"service": "istiod", "deployment": "istiod"}}}},
+		{Name: "of another Service alone", Put: text(`no endpoints available for service "cart"`)},
 		{Name: "and the event", Request: ofShop, Put: all(hooks(injector("")), injected, whole(evidence.ClusterServices, "istio-system", service("istio-system", "istiod")), whole(evidence.EndpointSlices, "istio-system", none...), event(time.Minute, call+reason)),
 			Want: []checkstest.Want{{Subject: ofIstiod, Confidence: diagnose.Confirmed, Excerpt: "ReplicaSet shop/cart-5d: Error creating"}}},
 		{Name: "timeouts are a sign of it", Request: ofShop, Put: all(hooks(injector("")), injected, whole(evidence.ClusterServices, "istio-system", service("istio-system", "istiod")), whole(evidence.EndpointSlices, "istio-system", none...), event(time.Minute, call+"context deadline exceeded")),

@@ -14,7 +14,7 @@ var ServiceNotFound = diagnose.Check{
 	Symptoms:   symptoms,
 	Needs:      needs,
 	Explains:   follows,
-	Signatures: []diagnose.Signature{messages.WebhookCallFailed},
+	Signatures: []diagnose.Signature{messages.WebhookCallFailed, messages.WebhookCallReason},
 	Doc: diagnose.Doc{
 		Title: "A webhook's Service does not exist",
 		Explanation: "The API server calls a webhook at a Service of the cluster: it looks the Service up, then its port, then an endpoint. Where the Service, or the port that the webhook names, isn't " +

@@ -29,11 +29,18 @@ func TestServiceNotFound(t *testing.T) {
 		{Name: "text alone", Put: text(call + reason), Want: []checkstest.Want{{Subject: ofIstiod, Confidence: diagnose.Likely, Severity: diagnose.Blocking, Params: map[string]string{"service": "istiod", "service_namespace": "istio-system", "webhook": hookName}}}},
 		{Name: "text: no such port", Put: text(call + `no service port 443 found for service "istiod"`), Want: []checkstest.Want{{Subject: ofIstiod, Summary: "no service port 443"}}},
 		{Name: "text: wrong type", Put: text(call + `unsupported service type "ExternalName"`), Want: []checkstest.Want{{Subject: ofIstiod}}},
+		{Name: "text: a capital, as guides print it", Put: text(call + `Service "istiod" not found`), Want: []checkstest.Want{{Subject: ofIstiod, Summary: `"Service "istiod" not found"`}}},
+		{Name: "the reason alone", Put: text(`Service "istiod" not found 이 오류는 Istio 서비스가 없는 경우 발생할 수 있습니다.`), Want: []checkstest.Want{{
+			Subject: "a webhook of service istio-system/istiod", Confidence: diagnose.Likely, Severity: diagnose.Blocking, Params: map[string]string{"service": "istiod", "service_namespace": "istio-system"}}}},
 		{Name: "text of another one's", Put: text(certCall + `service "cert-manager-webhook" not found`), Want: []checkstest.Want{{Subject: ofManager, Severity: diagnose.Blocking, Summary: "not the mesh's"}}},
 		{Name: "the injector's failures are ignored", Request: ofShop, Put: all(hooks(injector("", entriesWith(ignored))), injected, quiet(), none, noPlane), Want: []checkstest.Want{{Severity: diagnose.Degrading}}},
 		{Name: "a validator alone", Request: ofShop, Put: all(hooks(validator("")), injected, quiet(), none, noPlane), Want: []checkstest.Want{{Key: "webhooks/istio-validator-istio-system", Severity: diagnose.Degrading, Params: map[string]string{"configuration_kind": "validatingwebhookconfiguration"}}}},
 
 		{Name: "all well", Request: ofShop, Put: well(injector(""), validator(""))},
+		{Name: "what kubectl says of a name", Put: text(`Error from server (NotFound): services "istiod" not found`)},
+		{Name: "the reason alone, of another Service", Put: text(`service "cart" not found`)},
+		{Name: "the reason alone, beside webhooks", Request: ofShop, Put: all(well(injector("")), text(reason))},
+		{Name: "the reason alone, of a live log", Request: ofShop, Put: logOf(live, seen, reason)},
 		{Name: "managed", Request: ofShop, Put: all(hooks(managedInjector()), injected, quiet(), none)},
 		{Name: "the managed control plane's call", Put: text(`failed calling webhook "rev.namespace.sidecar-injector.istio.io": failed to call webhook: Post "https://istiod-asm-managed.example.run.app:443/inject?timeout=10s": service "x" not found`)},
 		{Name: "of a revision that is gone", Request: ofShop, Put: all(hooks(injector("old")), injected, quiet(), plane(""))},

@@ -93,7 +93,7 @@ func look(req diagnose.Request, v *evidence.View) *survey {
 
 	s.readHooks(mutating)
 	s.readHooks(validating)
-	list := readMessages(req, s.logs, events)
+	list := s.withReasons(readMessages(req, s.logs, events))
 	// Messages that say where a webhook was called tell what those are about that don't.
 	slices.SortStableFunc(list, func(a, b said) int { return cmp.Compare(a.vague(), b.vague()) })
 	for _, m := range list {
@@ -259,6 +259,11 @@ func (s *survey) serverOf(m said) *server {
 				ref.Port = &port
 			}
 		}
+	}
+	if ref == nil && m.alone {
+		u := s.server(nil, "", "of istiod's")
+		u.mesh = true
+		return u
 	}
 	if ref == nil && m.url == "" {
 		var found []*server

@@ -3,6 +3,7 @@ package webhook
 import (
 	"regexp"
 	"slices"
+	"strings"
 
 	"github.com/meshdiag/meshdiag/checks/messages"
 	"github.com/meshdiag/meshdiag/diagnose"
@@ -17,7 +18,7 @@ var Unreachable = diagnose.Check{
 	Symptoms:   symptoms,
 	Needs:      needs,
 	Explains:   follows,
-	Signatures: []diagnose.Signature{messages.WebhookCallFailed},
+	Signatures: []diagnose.Signature{messages.WebhookCallFailed, messages.WebhookCallReason},
 	Doc: diagnose.Doc{
 		Title: "The API server gets no answer from a webhook in time",
 		Explanation: "The API server calls the webhook's pods at their target port, 15017 for istiod. On a private cluster the firewall lets it reach nodes at 443 and 10250 alone unless told otherwise, so that the call " +
@@ -45,7 +46,17 @@ var dialled = regexp.MustCompile(`dial tcp[46]? ([^\s"'\\]+:\d+)`)
 func webhookUnreachable(req diagnose.Request, v *evidence.View) ([]diagnose.Cause, error) {
 	s := look(req, v)
 	return s.report(func(u *server) *diagnose.Cause {
-		c := s.ofMessages(u, s.told(u, unreachable), "does not answer the API server in time")
+		t := s.told(u, unreachable)
+		verdict := "does not answer the API server in time"
+		if len(t.list) > 0 {
+			switch r := t.list[0].reason; {
+			case strings.Contains(r, "no such host"), strings.Contains(r, "server misbehaving"):
+				verdict = "has a name that the API server can't resolve"
+			case strings.Contains(r, "no route to host"), strings.Contains(r, "network is unreachable"), strings.Contains(r, "host is down"):
+				verdict = "can't be reached by the API server"
+			}
+		}
+		c := s.ofMessages(u, t, verdict)
 		return s.withConnection(u, c)
 	}, s.openMessages)
 }

@@ -22,6 +22,12 @@ func TestUnreachable(t *testing.T) {
 			whole[kube.Pod](evidence.Pods, "shop"), whole(evidence.Workloads, "shop", w), event(4*time.Minute, call+deadline))
 	}
 	checkstest.Run(t, Unreachable, []checkstest.Case{
+		{Name: "the reason alone", Put: text("net/http: request canceled while waiting for connection (Client.Timeout exceeded while awaiting headers) 这可能是网络连接问题。"), Want: []checkstest.Want{{
+			Subject: "the webhooks of istiod", Confidence: diagnose.Possible, Severity: diagnose.Degrading, Params: map[string]string{"mesh_webhook": "yes"}}}},
+		{Name: "the reason alone, with istiod's port", Put: text("dial tcp 10.60.1.5:15017: i/o timeout"), Want: []checkstest.Want{{
+			Subject: "webhook of istiod's", Confidence: diagnose.Likely, Params: map[string]string{"address": "10.60.1.5:15017"}}}},
+		{Name: "another program's", Put: text(`Get "https://example.com": net/http: request canceled while waiting for connection (Client.Timeout exceeded while awaiting headers)`)},
+		{Name: "a name that doesn't resolve", Put: text(call + "dial tcp: lookup istiod.istio-system.svc on 10.64.0.10:53: no such host"), Want: []checkstest.Want{{Subject: ofIstiod, Summary: "has a name that the API server can't resolve"}}},
 		{Name: "text alone", Put: text(call + deadline), Want: []checkstest.Want{{Subject: ofIstiod, Confidence: diagnose.Likely, Severity: diagnose.Blocking,
 			Summary: `Webhook ` + hookName + ` of service istio-system/istiod does not answer the API server in time: "context deadline exceeded".`}}},
 		{Name: "i/o timeout names the port", Put: text(call + "dial tcp 10.129.45.155:15017: i/o timeout"), Want: []checkstest.Want{{Subject: ofIstiod, Params: map[string]string{"address": "10.129.45.155:15017"}}}},

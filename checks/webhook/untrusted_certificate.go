@@ -16,7 +16,7 @@ var UntrustedCertificate = diagnose.Check{
 	Symptoms:   symptoms,
 	Needs:      needs,
 	Explains:   follows,
-	Signatures: []diagnose.Signature{messages.WebhookCallFailed, messages.TLSRejectedByClient},
+	Signatures: []diagnose.Signature{messages.WebhookCallFailed, messages.WebhookCallReason, messages.TLSRejectedByClient},
 	Doc: diagnose.Doc{
 		Title: "The API server does not trust a webhook's certificate",
 		Explanation: "The API server reached the webhook's server, and broke the handshake off: the certificate isn't signed by an authority in the webhook's caBundle, or is out of date. Most often the caBundle is " +
@@ -27,6 +27,7 @@ var UntrustedCertificate = diagnose.Check{
 			{If: "configuration", Text: "See whether every entry has a caBundle.", Command: "kubectl get {{configuration_kind}} {{configuration}} -o jsonpath='{range .webhooks[*]}{.name}{\"\\t\"}{.clientConfig.caBundle}{\"\\n\"}{end}'"},
 			{Unless: "configuration", Text: "See whether every entry of every configuration has a caBundle.", Command: "kubectl get mutatingwebhookconfigurations,validatingwebhookconfigurations -o jsonpath='{range .items[*]}{.metadata.name}{\"\\t\"}{.webhooks[*].clientConfig.caBundle}{\"\\n\"}{end}'"},
 			{If: "deployment", Text: "Let istiod write its authority into them again, and serve a fresh certificate.", Command: "kubectl -n {{service_namespace}} rollout restart deployment/{{deployment}}"},
+			{If: "alone", Unless: "deployment", Text: "Let istiod write its authority into them again, and serve a fresh certificate. On a managed control plane there is no istiod to restart.", Command: "kubectl -n istio-system rollout restart deployment -l app=istiod"},
 			{If: "dated", Text: "A certificate is out of date: compare the clock of the nodes with the time in the message; if it is right, renew the certificate."},
 			{Unless: "namespace", Text: "If it goes on, let meshdiag look at the cluster itself (diagnose --namespace): it compares the caBundle with what is served."},
 			{If: "foreign", Text: "The webhook isn't the mesh's: its owner has to write the authority that signed its server's certificate into the caBundle."},

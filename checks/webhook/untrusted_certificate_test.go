@@ -20,10 +20,14 @@ func TestUntrustedCertificate(t *testing.T) {
 	other := authorityOf("other", seen.Add(-24*time.Hour), seen.Add(3000*24*time.Hour))
 	checkstest.Run(t, UntrustedCertificate, []checkstest.Case{
 		{Name: "text alone", Put: text(call + unknown), Want: []checkstest.Want{{Subject: ofIstiod, Confidence: diagnose.Likely, Severity: diagnose.Blocking, Summary: "presents a certificate that the API server doesn't accept"}}},
+		{Name: "the reason alone", Put: text("x509: certificate signed by unknown authority Webhook 証明書に問題がある可能性があります。"), Want: []checkstest.Want{{
+			Subject: "the webhooks of istiod", Confidence: diagnose.Possible, Severity: diagnose.Degrading, Summary: "If the API server said this", Params: map[string]string{"alone": "yes"}}}},
+		{Name: "a line broken before the reason", Put: text(call, "x509: certificate signed by unknown authority"), Want: []checkstest.Want{{Subject: ofIstiod, Confidence: diagnose.Likely, Excerpt: "unknown authority"}}},
 		{Name: "with a hint", Put: text(call + hint), Want: []checkstest.Want{{Subject: ofIstiod, Excerpt: "crypto/rsa"}}},
 		{Name: "out of date", Put: text(call + dated), Want: []checkstest.Want{{Subject: ofIstiod, Params: map[string]string{"dated": "yes"}}}},
 		{Name: "the event, and a caBundle that may be another's", Request: ofShop, Put: all(hooks(injector("")), plane(""), injected, event(time.Minute, call+unknown)), Want: []checkstest.Want{{Subject: ofIstiod, Confidence: diagnose.Likely, Severity: diagnose.Blocking, Params: map[string]string{"configuration": "istio-sidecar-injector"}}}},
 		{Name: "what is served has expired", Request: ofShop, Put: all(well(injector("")), serving(authority(), seen.Add(-time.Hour), istiodName)), Want: []checkstest.Want{{Confidence: diagnose.Confirmed, Summary: "serves a certificate that expired on 2026-11-20T11:00:00Z"}}},
+		{Name: "said by another program", Put: text(`2026-11-20T10:00:00Z error x509: certificate signed by unknown authority`, `Get "https://example.com": x509: certificate signed by unknown authority`)},
 		{Name: "another one's", Put: text(certCall + unknown), Want: []checkstest.Want{{Subject: ofManager, Summary: "not the mesh's", Severity: diagnose.Blocking}}},
 		{Name: "istiod's side of it", Put: text(alert), Want: []checkstest.Want{{Confidence: diagnose.Possible, Severity: diagnose.Degrading, Subject: "istiod.log", Summary: "bad certificate"}}},
 		{Name: "both sides of it are one", Put: text(call+unknown, alert), Want: []checkstest.Want{{Subject: ofIstiod}}},

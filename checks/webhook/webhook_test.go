@@ -8,6 +8,7 @@ import (
 	"crypto/x509/pkix"
 	"encoding/pem"
 	"errors"
+	"fmt"
 	"math/big"
 	"regexp"
 	"strings"
@@ -49,7 +50,7 @@ func all(puts ...put) put {
 
 // signatures are those of all checks of the area.
 var signatures = []diagnose.Signature{
-	messages.WebhookCallFailed, messages.WebhookDenied, messages.WebhookPatchUnusable, messages.TLSRejectedByClient, messages.WebhookPatchFailed,
+	messages.WebhookCallFailed, messages.WebhookCallReason, messages.WebhookDenied, messages.WebhookPatchUnusable, messages.TLSRejectedByClient, messages.WebhookPatchFailed,
 	messages.ValidationNotSwitched, messages.ValidationSwitched, messages.WebhookUpdateConflict,
 }
 
@@ -66,6 +67,7 @@ func logOf(src evidence.Source, from time.Time, lines ...string) put {
 				continue
 			}
 			m := evidence.LogMessage{Signature: sig.ID, Fields: f, File: "istiod.log", Line: i + 1, LastLine: i + 1, Text: l, Count: 1, Source: src}
+			m.Source.Detail = fmt.Sprintf("istiod.log line %d", m.Line) // as the scan of logs has it
 			if !from.IsZero() {
 				m.First = from.Add(time.Duration(i) * time.Second)
 				m.Last = m.First
@@ -419,7 +421,8 @@ func TestKinds(t *testing.T) {
 		`dial tcp 10.60.1.5:15017: connect: connection timed out`: unreachable,
 		`no endpoints available for service "istiod"`:             noEndpoints, `endpoints "istiod" not found`: noEndpoints,
 		`service "istiod" not found`: serviceMissing, `no service port 443 found for service "istiod"`: serviceMissing, `unsupported service type "ExternalName"`: serviceMissing,
-		`services "istiod" not found`: serviceMissing,
+		`services "istiod" not found`: serviceMissing, `Service "istiod" not found`: serviceMissing, `service 'istiod' not found`: serviceMissing,
+		`no endpoints available for service 'istiod'`:                                                     noEndpoints,
 		`could not get REST client: unable to load root certificates: unable to parse bytes as PEM block`: badBundle,
 	} {
 		if got := kindOf(reason); got != want {
