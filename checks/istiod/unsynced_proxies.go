@@ -59,16 +59,15 @@ func (s state) words() string {
 // stateOf judges what istiod says of one proxy.
 func stateOf(p evidence.ProxySync) (s state) {
 	name, _, _ := strings.Cut(p.Proxy, ".")
-	if strings.HasPrefix(name, "ztunnel") || strings.Contains(name, "waypoint") {
-		return s // they take other types, and istioctl shows these as not sent
-	}
+	// They take other types, and istioctl shows these as not sent.
+	partial := strings.HasPrefix(name, "ztunnel") || strings.Contains(name, "waypoint")
 	for t, v := range p.Types {
 		switch {
 		case v == "ERROR":
 			s.failed = append(s.failed, t)
 		case v == "STALE":
 			s.stale = append(s.stale, t)
-		case v == "NOT SENT" && (t == "CDS" || t == "LDS" && !strings.Contains(name, "gateway")):
+		case v == "NOT SENT" && !partial && (t == "CDS" || t == "LDS" && !strings.Contains(name, "gateway")):
 			s.unsent = append(s.unsent, t)
 		}
 	}

@@ -65,6 +65,7 @@ func TestUnsyncedProxies(t *testing.T) {
 			Name: "of a managed control plane", Request: ofFiles, Put: all(syncs(good, sync("checkout-1.shop", ok, "ERROR", ok, ok)), live(evidence.MutatingWebhooks, managedInjector())),
 			Want: []checkstest.Want{{Summary: "is not in step with the control plane: LDS ERROR.", Params: map[string]string{"error": ""}}},
 		},
+		{Name: "a waypoint that rejects", Request: ofFiles, Put: syncs(sync("waypoint-5x2.shop", ok, "ERROR", ok, "NOT SENT")), Want: []checkstest.Want{{Summary: "LDS ERROR"}}},
 		{
 			Name: "stale again", Request: ofFiles, Put: syncs(earlier(sync("checkout-1.shop", ok, ok, ok, ok)), sync("checkout-1.shop", ok, "STALE", ok, ok)),
 			Want: []checkstest.Want{{Summary: "LDS STALE"}},
