@@ -231,6 +231,9 @@ func (s *survey) createCause(e *kube.Event, src evidence.Source, w why, name str
 	default:
 		c.Key = cluster.NamespaceKey(s.req, ns) + "workloads/" + maker
 	}
+	if w == whyWebhook && s.managedCall(name, e.Message) {
+		c.Key = managedKey(c.Key)
+	}
 	if kind == "Deployment" || kind == "StatefulSet" || kind == "DaemonSet" {
 		c.Params["workload"] = strings.ToLower(kind) + "/" + own
 	}
@@ -250,6 +253,18 @@ func (s *survey) createCause(e *kube.Event, src evidence.Source, w why, name str
 	c.Evidence = []diagnose.Exhibit{{Fact: evidence.ClusterEvents.Name(), Excerpt: text, Source: src}}
 	return c
 }
+
+// managedKey is the key of what a managed control plane that can't be called explains (injection/managed-control-plane).
+func managedKey(key string) string { return strings.TrimSuffix("managed/"+key, "/") }
+
+// managedCall says whether a failed call was one of the managed control plane's.
+func (s *survey) managedCall(webhook, message string) bool {
+	return strings.HasSuffix(webhook, ".istio.io") && strings.Contains(message, "failed calling") && !strings.Contains(message, ".svc:") &&
+		(s.plane.Managed() || strings.Contains(webhook, "asm-managed") || googles.MatchString(message))
+}
+
+// googles finds a webhook's URL that is Google's.
+var googles = regexp.MustCompile(`https://[\w.-]+\.(?:googleapis\.com|goog|run\.app)[:/]`)
 
 // createWords says why, and notes it for the remedy.
 func createWords(w why, name string, p map[string]string) string {
@@ -283,6 +298,9 @@ func (s *survey) createLogged(others map[string]bool) []diagnose.Cause {
 			c := diagnose.Cause{Subject: "the pods that " + x.file + " tells of", Key: "files/" + x.file, Confidence: diagnose.Likely, Params: map[string]string{}}
 			if s.req.Target.Namespace != "" {
 				c.Key = ""
+			}
+			if w == whyWebhook && s.managedCall(name, l.Text) {
+				c.Key = managedKey(c.Key)
 			}
 			c.Summary = "Pods can't be created: " + createWords(w, name, c.Params) + "."
 			if seen[c.Summary+x.file] {

@@ -49,6 +49,12 @@ func TestReplicaSetCreateFailed(t *testing.T) {
 		{Name: "events in a file, however old", Request: ofFiles, Put: file(evidence.ClusterEvents, failedCreate(byWebhook, -90000)), Want: wants(checkstest.Want{Key: "namespaces/shop/workloads/Deployment/checkout"})},
 		{Name: "two workloads", Request: ofNamespace, Put: events(failedCreate(byWebhook, lately), of("ReplicaSet", "cart-58c4d9f7b", failedCreate(byWebhook, lately)), failedCreate(byWebhook, lately)), Want: wants(checkstest.Want{Subject: "cart"}, checkstest.Want{Subject: "checkout"})},
 		{Name: "a line alone", Request: ofFiles, Put: line(byWebhook), Want: wants(checkstest.Want{Key: "files/text", Confidence: diagnose.Likely})},
+		{Name: "the managed control plane's webhook", Request: ofNamespace, Put: all(byGoogle, events(failedCreate(`Internal error occurred: failed calling webhook "rev.namespace.sidecar-injector.istio.io": failed to call webhook: an error on the server ("unknown") has prevented the request from succeeding`, lately))),
+			Want: wants(checkstest.Want{Key: "managed/workloads/Deployment/checkout"})},
+		{Name: "Google's webhook, in a line alone", Request: ofFiles, Put: line(`Internal error occurred: failed calling webhook "rev.namespace.sidecar-injector.istio.io": failed to call webhook: Post "https://istiod-asm-managed-x.run.app:443/inject?timeout=10s": EOF`),
+			Want: wants(checkstest.Want{Key: "managed/files/text"})},
+		{Name: "another one's webhook, the control plane managed", Request: ofNamespace, Put: all(byGoogle, events(failedCreate(`Internal error occurred: failed calling webhook "policy.example.com": failed to call webhook: Post "https://policy.policy.svc:443/v?timeout=10s": EOF`, lately))),
+			Want: wants(checkstest.Want{Key: "workloads/Deployment/checkout"})},
 		{Name: "not all the pods", Request: ofNamespace, Put: all(events(failedCreate(byWebhook, lately)), live(evidence.Workloads, replicaSet(3, 2))), Want: wants(checkstest.Want{Subject: "Deployment shop/checkout"})},
 
 		{Name: "nothing failed", Request: ofNamespace, Put: events(probeFailed(5, 46, 5))},
