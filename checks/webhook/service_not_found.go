@@ -13,7 +13,7 @@ var ServiceNotFound = diagnose.Check{
 	Layer:      diagnose.LayerCluster,
 	Symptoms:   symptoms,
 	Needs:      needs,
-	Explains:   follows,
+	Explains:   append([]diagnose.CheckID{"istiod/wrong-discovery-address"}, follows...), // sidecars look for istiod at the same Service
 	Signatures: []diagnose.Signature{messages.WebhookCallFailed, messages.WebhookCallReason},
 	Doc: diagnose.Doc{
 		Title: "A webhook's Service does not exist",
