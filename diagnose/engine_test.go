@@ -81,6 +81,17 @@ func seen(req Request, leftOut ...evidence.Name) []Collector {
 func TestVerdictRestsOnMandatoryFacts(t *testing.T) {
 	ok := positive("area/quiet", two)
 	vm := Request{Target: Target{Project: "p", Network: "n", Zone: "z", Instance: "i"}}
+	way := Request{Target: Target{Project: "p", Network: "n", Destination: "10.0.0.1:80"}}
+	clients := func(agents ...string) Collector {
+		return Collector{Name: "clients", Provides: []evidence.Name{evidence.Clients.Name()}, Collect: func(_ context.Context, _ Request, _ *evidence.View, set *evidence.Set) error {
+			var list evidence.ClientList
+			for i, a := range agents {
+				list.Clients = append(list.Clients, evidence.Client{NodeID: fmt.Sprint(i), UserAgentName: a})
+			}
+			evidence.Put(set, evidence.Clients, list, evidence.Source{})
+			return nil
+		}}
+	}
 	denied := Collector{Name: "denied", Provides: []evidence.Name{evidence.Clients.Name()},
 		Collect: func(context.Context, Request, *evidence.View, *evidence.Set) error {
 			return &evidence.Denied{What: "the clients", Permission: "a.b.c", Command: "gcloud x"}
@@ -97,6 +108,13 @@ func TestVerdictRestsOnMandatoryFacts(t *testing.T) {
 		{"one denied", liveTarget, append(seen(liveTarget, evidence.Clients.Name()), denied, gives("two", two, 0)), Inconclusive, evidence.Clients.Name()},
 		{"one denied beside a source that knew", liveTarget, append(seen(liveTarget), denied, gives("two", two, 0)), Inconclusive, evidence.Clients.Name()},
 		{"a VM whose interception nobody can see", vm, append(seen(vm, evidence.PacketRules.Name()), gives("two", two, 0)), Inconclusive, evidence.PacketRules.Name()},
+		{"a destination that nobody followed", way, append(seen(liveTarget), gives("two", two, 0)), Inconclusive, evidence.EnvoyDumps.Name()},
+		{"a destination whose interception nobody saw", way, append(seen(way, evidence.PacketRules.Name()), gives("two", two, 0)), Inconclusive, evidence.PacketRules.Name()},
+		{"a destination that was followed", way, append(seen(way), gives("two", two, 0)), Healthy, ""},
+		{"a port served that nobody looked at", Request{Target: Target{Project: "p", Network: "n", ServingPort: 80}}, append(seen(liveTarget), gives("two", two, 0)), Inconclusive, evidence.EnvoyDumps.Name()},
+		{"a destination of gRPC clients", way, append(seen(liveTarget, evidence.Clients.Name()), clients("gRPC Go", "gRPC C++"), gives("two", two, 0)), Healthy, ""},
+		{"a destination of gRPC clients and an Envoy", way, append(seen(liveTarget, evidence.Clients.Name()), clients("gRPC Go", "envoy"), gives("two", two, 0)), Inconclusive, evidence.EnvoyDumps.Name()},
+		{"what a gRPC client dials", Request{Target: Target{Project: "p", Network: "n", Destination: "xds:///x"}}, append(seen(liveTarget), gives("two", two, 0)), Healthy, ""},
 		{"a fault", liveTarget, append(seen(liveTarget), gives("two", two, 1)), CausesFound, ""},
 		{"no target", Request{}, []Collector{gives("two", two, 0)}, Inconclusive, ""},
 	} {
@@ -143,6 +161,25 @@ func TestOpenCheckForbidsHealthy(t *testing.T) {
 	}
 	if r.Verdict != Inconclusive {
 		t.Errorf("verdict %s", r.Verdict)
+	}
+}
+
+// Of one proxy it is told that nobody asked where its requests go.
+func TestHealthyTellsWhatWasNotFollowed(t *testing.T) {
+	const told = "No destination was named"
+	for _, tc := range []struct {
+		target Target
+		want   bool
+	}{
+		{Target{Project: "p", Network: "n", NodeID: "x"}, true},
+		{Target{Project: "p", Network: "n"}, false},
+		{Target{Project: "p", Network: "n", NodeID: "x", Destination: "a:80"}, false},
+	} {
+		req := Request{Target: tc.target}
+		r, err := engine(t, Config{Collectors: append(seen(req), gives("two", two, 0)), Checks: []Check{positive("area/quiet", two)}}).Diagnose(t.Context(), req, nil)
+		if err != nil || r.Verdict != Healthy || strings.Contains(r.Headline, told) != tc.want {
+			t.Errorf("%v: %v, %s: %s", tc.target, err, r.Verdict, r.Headline)
+		}
 	}
 }
 

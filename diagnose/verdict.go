@@ -33,6 +33,34 @@ var mandatoryFacts = []struct {
 	{"a namespace, pod or workload", func(t Target) bool { return t.Namespace != "" }, []evidence.Name{
 		evidence.Pods.Name(), evidence.Workloads.Name(), evidence.ClusterEvents.Name(),
 	}},
+	// What can't be reached is well only where its way was followed, through the rules and through the proxy.
+	{"a destination, or a port served", asksWay, wayFacts},
+}
+
+var wayFacts = []evidence.Name{evidence.EnvoyDumps.Name(), evidence.PacketRules.Name()}
+
+func asksWay(t Target) bool {
+	return t.Destination != "" && !strings.HasPrefix(t.Destination, "xds:") || t.ServingPort != 0
+}
+
+// proxyless says whether those who are asked about are gRPC clients that follow the control plane themselves: no proxy and no rule
+// is on their way.
+func proxyless(t Target, set *evidence.Set) bool {
+	list, err := evidence.Get(evidence.NewView(set), evidence.Clients)
+	if err != nil {
+		return false
+	}
+	found := false
+	for _, c := range list.Clients {
+		if t.NodeID != "" && c.NodeID != t.NodeID {
+			continue
+		}
+		if !strings.HasPrefix(c.UserAgentName, "gRPC") {
+			return false
+		}
+		found = true
+	}
+	return found
 }
 
 // optionalFacts are those that a clean bill doesn't wait for: what Google's monitoring and probers saw besides, which many an
@@ -80,7 +108,11 @@ func (e *Engine) report(req Request, set *evidence.Set, found []Finding, results
 	}
 	slices.SortFunc(rep.Results, func(a, b Result) int { return strings.Compare(string(a.Check), string(b.Check)) })
 	counted, said, doubts := e.recordings(req, set)
-	rep.Unseen = unseen(req, rep.Observations, counted, doubts)
+	must := mandatory(req)
+	if asksWay(req.Target) && req.Target.Instance == "" && proxyless(req.Target, set) {
+		must = slices.DeleteFunc(must, func(n evidence.Name) bool { return slices.Contains(wayFacts, n) })
+	}
+	rep.Unseen = unseen(must, rep.Observations, counted, doubts)
 	rep.Notes = append(notes(set), said...)
 	view := evidence.NewView(set)
 	doubt := absent(req, view)
@@ -137,6 +169,9 @@ func (e *Engine) verdict(req Request, rep *Report, doubt *Unseen) {
 		if besides > 0 {
 			rep.Headline += fmt.Sprintf(" %s of its backends and API use could not be decided.", count(besides, "check", "checks"))
 		}
+		if t := req.Target; (t.NodeID != "" || t.Instance != "") && t.Destination == "" && t.ServingPort == 0 {
+			rep.Headline += " No destination was named, so where requests go was not followed."
+		}
 	}
 }
 
@@ -149,8 +184,7 @@ func count(n int, one, many string) string {
 
 // unseen lists what was asked for and isn't known, and the mandatory facts that nobody could be asked for. counted are the
 // recordings that count as live sources; doubts says why others don't.
-func unseen(req Request, obs []evidence.Observation, counted map[string]bool, doubts string) []Unseen {
-	must := mandatory(req)
+func unseen(must []evidence.Name, obs []evidence.Observation, counted map[string]bool, doubts string) []Unseen {
 	var out []Unseen
 	live := map[evidence.Name]bool{} // said something about by a live source
 	for _, o := range obs {
@@ -172,8 +206,10 @@ func unseen(req Request, obs []evidence.Observation, counted map[string]bool, do
 		}
 		reason := "nothing that could tell it was asked"
 		switch {
+		case n == evidence.EnvoyDumps.Name():
+			reason = "where requests lead can be seen only in the proxy: name its --envoy-admin, or run meshdiag collect on its machine"
 		case n == evidence.PacketRules.Name():
-			reason = "interception can be seen only on the VM itself: run meshdiag collect there"
+			reason = "interception can be seen only on the proxy's own machine: run meshdiag collect there"
 			if doubts != "" {
 				reason += " (" + doubts + ")"
 			}
