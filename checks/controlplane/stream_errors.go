@@ -33,6 +33,7 @@ var StreamErrors = diagnose.Check{
 			{If: "dial", Text: "The text says that no connection was made: from the workload, see whether the name resolves and the port answers.", Command: "curl -sv --max-time 10 https://trafficdirector.googleapis.com/ -o /dev/null"},
 			{If: "upstream", Text: "Envoy has no address for its control plane's cluster: see that the cluster which the bootstrap names for ADS resolves (DNS) and has the right host.",
 				Command: "curl -s 'http://localhost:15000/clusters' | grep -E 'trafficdirector|xds'"},
+			{If: "upstream", Text: "For a sidecar whose control plane is istiod, that host is discoveryAddress in the mesh's ProxyConfig, or in the pod's annotation proxy.istio.io/config: it has to name istiod's Service.", Command: "kubectl -n istio-system get configmaps -o yaml | grep -n discoveryAddress"},
 			{If: "perimeter", Text: "A VPC Service Controls perimeter refuses the call; its audit log names the rule."},
 			{Text: "Raise the proxy's log level for a minute, and hand the log to meshdiag with -f.", Command: "curl -s -X POST 'http://localhost:15000/logging?config=debug'"},
 			{If: "project", Text: "See what the control plane's own API metrics say of these calls: in the console, APIs & Services, Traffic Director API of project {{project}}, errors by response code."},

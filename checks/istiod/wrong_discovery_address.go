@@ -131,7 +131,7 @@ func missed(m evidence.LogMessage) (host string, ok bool) {
 		host = m.Fields["host"]
 		return strings.TrimSuffix(host, "."), strings.HasPrefix(host, "istiod") || strings.HasPrefix(host, "istio-pilot")
 	case messages.StreamClosed.ID:
-		return "", m.Fields["code"] == "14" && strings.Contains(m.Fields["text"], "no healthy upstream") && m.Fields["method"] != "StreamLoadStats"
+		return "", m.Fields["bare"] != "" || m.Fields["code"] == "14" && strings.Contains(m.Fields["text"], "no healthy upstream") && m.Fields["method"] != "StreamLoadStats"
 	}
 	return "", false
 }
@@ -159,7 +159,8 @@ func fromLog(req diagnose.Request, set []address, services []evidence.Objects[ku
 			Evidence: []diagnose.Exhibit{{Fact: evidence.LogMessages.Name(), Excerpt: clip(m.Text, maxExcerpt), Source: m.Source}},
 		}
 		if host == "" {
-			if !waits[m.File] || len(set) > 0 || !blind {
+			// As guides about istiod quote it, without a code, it is no line of a log.
+			if !waits[m.File] && m.Fields["bare"] == "" || len(set) > 0 || !blind {
 				continue
 			}
 			c.Confidence = diagnose.Possible

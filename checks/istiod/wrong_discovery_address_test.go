@@ -66,6 +66,10 @@ func TestWrongDiscoveryAddress(t *testing.T) {
 			Want: []checkstest.Want{{Subject: "ConfigMap istio-system/istio-asm-1234-1", Key: "configmaps/istio-asm-1234-1"}},
 		},
 		{
+			Name: "as guides quote it", Request: ofFiles, Put: logs(said(messages.StreamClosed, "text", "gRPC config stream closed, no healthy upstream라는 로그가 표시되면")),
+			Want: []checkstest.Want{{Confidence: diagnose.Possible, Summary: "its discovery address may name a Service that does not exist"}},
+		},
+		{
 			Name: "a log: a name that doesn't resolve", Request: ofFiles, Put: logs(said(messages.AgentUpstreamFailed, "proxy.log", noHost)),
 			Want: []checkstest.Want{{Confidence: diagnose.Likely, Summary: "The proxy looks for istiod at istiod-old.istio-system.svc, a name that does not resolve."}},
 		},

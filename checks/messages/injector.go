@@ -71,7 +71,7 @@ var (
 		ID:      "webhook-update-conflict",
 		Anchors: []string{"Operation cannot be fulfilled on validatingwebhook", "Operation cannot be fulfilled on mutatingwebhook"},
 		Pattern: `(?:Failed to update (?:validat|mutat)ingwebhookconfiguration \S+ \(failurePolicy=(?P<policy>\w+)[^)\n]*\): |error handling (?P<handler>[^\s,]+), retrying[^:\n]*: )?` +
-			`Operation cannot be fulfilled on (?P<kind>validating|mutating)webhookconfigurations\.admissionregistration\.k8s\.io ` + quotes + `(?P<configuration>[\w-]+(?:\.[\w-]+)*)` + quotes + `: the object has been modified`,
+			`Operation cannot be fulfilled on (?P<kind>validating|mutating)webhookconfigurations\.admissionregistration\.k8s\.io ` + quotes + `(?P<configuration>[\w\[\]-]+(?:\.[\w-]+)*)` + quotes + `: the object has been modified`,
 		Meaning: "two writers changed a webhook configuration at the same time",
 		Examples: []string{
 			"2022-06-06T07:14:09.419199Z\terror\tvalidationController\tFailed to update validatingwebhookconfiguration istio-validator-istio-system (failurePolicy=Fail, resourceVersion=83150152): Operation cannot be fulfilled on validatingwebhookconfigurations.admissionregistration.k8s.io \"istio-validator-istio-system\": the object has been modified; please apply your changes to the latest version and try again",

@@ -9,21 +9,24 @@ import "github.com/meshdiag/meshdiag/diagnose"
 //	METHOD gRPC config stream to TARGET closed: N, TEXT
 //	METHOD gRPC config stream to TARGET closed since Ss ago: N, TEXT
 //	METHOD gRPC config stream to TARGET closed: N, TEXT (previously N, TEXT since Ss ago)
+//	gRPC config stream closed, no healthy upstream (as guides quote it)
 //
 // Fields: method (empty in old versions), target, again ("since" where the line itself says that the same failure
-// persists), code (a gRPC status code as a number), text (the server's words, may be empty). Envoy reports codes 4, 8 and
+// persists), code (a gRPC status code as a number), text (the server's words, may be empty); bare
+// in their place, for what guides quote. Envoy reports codes 4, 8 and
 // 14 at debug level the first time.
 // https://github.com/envoyproxy/envoy/blob/main/source/extensions/config_subscription/grpc/grpc_stream.h
 var StreamClosed = diagnose.Signature{
 	ID:      "envoy-stream-closed",
 	Anchors: []string{"gRPC config stream"},
-	Pattern: `(?m)(?:\b(?P<method>[A-Z]\w+) )?gRPC config stream(?: to (?P<target>\S+))? closed(?: (?P<again>since) \d+s ago)?: (?P<code>\d{1,2})(?:, ?|$)` +
-		`(?P<text>[^\n]*?)(?: \(previously [^\n]*)?\s*$`,
+	Pattern: `(?m)(?:\b(?P<method>[A-Z]\w+) )?gRPC config stream(?: to (?P<target>\S+))? closed(?: (?P<again>since) \d+s ago)?(?:: (?P<code>\d{1,2})(?:, ?|$)` +
+		`(?P<text>[^\n]*?)(?: \(previously [^\n]*)?\s*$|, (?P<bare>no healthy upstream))`,
 	Meaning: "an xDS stream to the control plane ended",
 	Examples: []string{
 		`[2019-05-05 09:52:19.294][23][warning][config] [bazel-out/k8-opt/bin/external/envoy/source/common/config/_virtual_includes/grpc_stream_lib/common/config/grpc_stream.h:86] gRPC config stream closed: 13, `,
 		`2020-06-30T00:09:33.231051Z	warning	envoy config	[external/envoy/source/common/config/grpc_stream.h:92] StreamAggregatedResources gRPC config stream closed: 13,`,
 		`2020-06-29T23:37:27.523826Z	warning	envoy config	StreamAggregatedResources gRPC config stream closed: 14, no healthy upstream`,
+		`gRPC config stream closed, no healthy upstream`,
 		`[2024-06-27 15:00:06.433][973][warning][config] [external/envoy/source/common/config/grpc_stream.h:199] StreamClusters gRPC config stream to xds-cluster closed since 1052s ago: 14, upstream connect error or disconnect/reset before headers. reset reason: connection termination`,
 		`[2025-03-02 08:00:01.100][1][warning][config] DeltaAggregatedResources gRPC config stream to trafficdirector.googleapis.com:443 closed: 7, Request had insufficient authentication scopes. (previously 14, no healthy upstream since 31s ago)`,
 		`[2025-03-02 08:00:01.100][1][warning][upstream] StreamLoadStats gRPC config stream closed: 5, Requested entity was not found.`,

@@ -1,7 +1,6 @@
 package webhook
 
 import (
-	"net/http"
 	"slices"
 	"strings"
 
@@ -92,9 +91,15 @@ func brokenHow(reason string) (param, verdict string) {
 		return "http", "gives an answer that isn't a webhook's"
 	case has("EOF", "reset by peer", "broken pipe", "closed", "tls: ", "stream error", "GOAWAY", "malformed", "proxyconnect"):
 		return "proxied", "has its connections broken off"
-	case slices.ContainsFunc([]int{400, 401, 403, 404, 405, 407, 500, 502, 503, 504}, func(code int) bool { return reason == http.StatusText(code) }):
+	case slices.Contains(refusals, reason):
 		return "proxied", "is called through an HTTP proxy, which refuses" // so Go's net/http words what a proxy says to CONNECT
 	default:
 		return "other", "can't be called"
 	}
+}
+
+// refusals are the answers of an HTTP proxy to CONNECT, which Go's net/http gives by their names alone.
+var refusals = []string{
+	"Bad Request", "Unauthorized", "Forbidden", "Not Found", "Method Not Allowed", "Proxy Authentication Required", "Internal Server Error", "Bad Gateway",
+	"Service Unavailable", "Gateway Timeout",
 }
