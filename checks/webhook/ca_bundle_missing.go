@@ -21,7 +21,7 @@ var CABundleMissing = diagnose.Check{
 			"istiod.istio-system.svc. Manifests and charts leave the field empty: istiod fills it in when it starts, and watches it, in every entry of the configurations that carry its own revision in the label " +
 			"istio.io/rev. It stays empty where no istiod of that revision runs, where istiod lacks the right to write it, or where somebody applies the manifest again.",
 		Quiet: "The webhook is a URL, as those of a managed control plane are. Its failurePolicy is Ignore, and it was installed minutes ago, or nobody knows when. Nothing is ready behind its Service (webhook/no-endpoints): " +
-			"istiod fills it in once it runs. Webhooks of others that keep no pod from being made.",
+			"istiod fills it in once it runs. It is in a manifest, beside that of the istiod which fills it in, and no call failed. Webhooks of others that keep no pod from being made.",
 		Remedy: []diagnose.Step{
 			{If: "manifest", Text: "This is a manifest, not what the cluster has. See whether it is filled in there, in every entry:", Command: "kubectl get {{configuration_kind}} {{configuration}} -o jsonpath='{range .webhooks[*]}{.name}{\"\\t\"}{.clientConfig.caBundle}{\"\\n\"}{end}'"},
 			{If: "label", Text: "istiod fills in the configurations of its own revision alone, and this one's label istio.io/rev is {{label}}, while istiod runs of {{running}}. Where that revision is to be there, install it again. Where the label is wrong, set it to the revision that this webhook's Service belongs to."},

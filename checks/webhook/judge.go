@@ -330,6 +330,9 @@ func (s *survey) judgeBundles(u *server, hooks []hook) {
 			ending, until = append(ending, h), b.until.UTC().Format(time.DateOnly)
 		}
 	}
+	if fresh && s.rendered(u) && len(u.said) == 0 {
+		empty = nil // the installation itself, which istiod fills in when it starts
+	}
 	if len(empty) > 0 && (!u.mesh || u.idle == nil && u.missing == nil && u.gone == nil) {
 		u.empty = s.emptyBundle(u, empty, fresh)
 	}
@@ -388,6 +391,13 @@ func plural(n int, one, many string) string {
 		return "1 " + one
 	}
 	return fmt.Sprintf("%d %s", n, many)
+}
+
+// rendered says whether the files hold the server's Deployment as it was written to be applied: what helm template prints.
+func (s *survey) rendered(u *server) bool {
+	return slices.ContainsFunc(evidence.All(s.deployments), func(w kube.Workload) bool {
+		return w.Namespace == u.ref.Namespace && w.Name == u.ref.Name && w.Origin != "" && w.UID == "" && w.ResourceVersion == "" && w.Created.IsZero()
+	})
 }
 
 // emptyBundle tells of an empty caBundle, and why istiod doesn't fill it in, as far as it is known.

@@ -290,6 +290,12 @@ func deployment(name, rev string) kube.Workload {
 	return w
 }
 
+// toApply makes an object one that was read in a file, and is to be applied.
+func toApply(w kube.Workload) kube.Workload {
+	w.Origin = "istiod.yaml, document 7"
+	return w
+}
+
 func istiod(name string, change func(*kube.Pod)) kube.Pod {
 	p := kube.Pod{Meta: kube.Meta{Name: name, Namespace: "istio-system", Labels: map[string]string{"app": "istiod"}}}
 	p.Status.Phase = "Running"
