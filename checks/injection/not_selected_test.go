@@ -46,6 +46,17 @@ func TestNotSelected(t *testing.T) {
 		{Name: "a label that no default serves", Request: ofNamespace, Put: all(hooks(injector("asm-1234-7")), spaces(shop("istio-injection", "enabled")), pods(pod(), pod(named("b")))), Want: []checkstest.Want{{
 			Subject: "namespace shop", Summary: "(2 pods): no injector serves the label istio-injection=enabled of namespace shop; with istio.io/rev=asm-1234-7 in the place of istio-injection",
 			Params: map[string]string{"ns_label": "istio.io/rev=asm-1234-7", "ns_remove": "istio-injection"}}}},
+		{Name: "an injector that asks for more than the namespace's label", Request: ofNamespace, Put: all(hooks(injector("default", func(c *kube.WebhookConfiguration) {
+			for i := range c.Webhooks {
+				c.Webhooks[i].ObjectSelector = &kube.Selector{MatchLabels: map[string]string{"team": "a"}}
+			}
+		})), spaces(shop("istio-injection", "enabled")), pods(pod())), Want: []checkstest.Want{{
+			Summary: "an injector asks for the label istio-injection=enabled, and for more: namespace.sidecar-injector.istio.io: objectSelector wants team=a; the pod has no team"}}},
+		{Name: "an injector whose rules aren't about pods", Request: ofNamespace, Put: all(hooks(injector("default", func(c *kube.WebhookConfiguration) {
+			for i := range c.Webhooks {
+				c.Webhooks[i].Rules = []kube.Rule{{Operations: []string{"UPDATE"}, APIGroups: []string{""}, APIVersions: []string{"v1"}, Resources: []string{"pods"}}}
+			}
+		})), spaces(shop("istio-injection", "enabled")), pods(pod())), Want: []checkstest.Want{{Summary: "its rules don't cover the creation of pods"}}},
 		{Name: "a namespace asked about", Request: ofNamespace, Put: all(byDefault, spaces(shop()), pods(pod(), pod(named("cart-1"), of("StatefulSet", "cart")))), Want: []checkstest.Want{{Severity: diagnose.Advice, Subject: "namespace shop", Params: map[string]string{"restart_all": "shop"}}}},
 		{Name: "somebody says that sidecars are missing", Request: ofSymptom, Put: all(byDefault, spaces(shop()), pods(pod())), Want: []checkstest.Want{{Severity: diagnose.Blocking}}},
 		{Name: "somebody says so of a namespace that is off", Request: ofSymptom, Put: all(byDefault, spaces(shop("istio-injection", "disabled")), pods(pod())), Want: []checkstest.Want{{Severity: diagnose.Advice, Summary: "labelled istio-injection=disabled"}}},

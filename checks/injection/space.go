@@ -2,6 +2,7 @@ package injection
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/meshdiag/meshdiag/checks/cluster"
@@ -65,15 +66,26 @@ func (s *survey) judgeSpace(sp *space) fault {
 	case rev != "" && inj == "":
 		return s.badRevision(rev, "namespace "+sp.name+" is labelled istio.io/rev="+rev)
 	case inj == enabled:
-		return fault{
+		f := fault{
 			check: idSelected, severity: diagnose.Blocking, confidence: s.sure(),
 			word: fmt.Sprintf("%s serves the label istio-injection=enabled of namespace %s", s.none(), sp.name),
 		}
+		if i := slices.IndexFunc(sp.list, func(d cluster.Decision) bool { return !d.Deactivated && wantsEnabled(d.Hook.NamespaceSelector) }); i >= 0 {
+			f.word = "an injector asks for the label istio-injection=enabled, and for more: " + sp.list[i].Explain(&sp.plain, sp.ns)
+		}
+		return f
 	}
 	if f := s.spaceTypo(sp); f.check != "" {
 		return f
 	}
 	return s.spaceAnnotation(sp)
+}
+
+// wantsEnabled says whether a selector asks for istio-injection=enabled, whatever else it asks for.
+func wantsEnabled(sel *kube.Selector) bool {
+	return slices.ContainsFunc(sel.Requirements(), func(r kube.Requirement) bool {
+		return r.Key == kube.LabelInjection && (r.Operator == "Exists" || r.Operator == "In" && slices.Contains(r.Values, enabled))
+	})
 }
 
 // conflict judges a namespace with istio-injection=enabled and istio.io/rev.
