@@ -128,12 +128,39 @@ func (s *survey) cutOff(x *start) (f found, ok, open bool) {
 			return s.blocked(x, c, how, best, shown), true, false
 		case passed:
 			continue // what it is refused by isn't the proxy's absence
-		case vault(c.Name) && how != notEnded:
+		case vault(c.Name) && (how != notEnded || !x.excludes()):
 			return s.blocked(x, c, how, nil, nil), true, false
 		}
 		open = true
 	}
 	return f, false, open
+}
+
+// excludes says whether anything is taken from what goes to the proxy. Where nothing is, Vault's agent can't end behind istio-init,
+// however short it has been running.
+func (x *start) excludes() bool {
+	for _, key := range []string{excludeRanges, excludePorts, "traffic.sidecar.istio.io/includeOutboundIPRanges", "traffic.sidecar.istio.io/includeOutboundPorts"} {
+		if x.pod.Annotations[key] != "" {
+			return true
+		}
+	}
+	c, _ := x.pod.Container(kube.InitContainer)
+	if c == nil {
+		return true // the CNI plugin's own settings may exclude something
+	}
+	for i, a := range c.Args {
+		switch a {
+		case "-x", "-o":
+			if i+1 < len(c.Args) && c.Args[i+1] != "" && !strings.HasPrefix(c.Args[i+1], "-") {
+				return true
+			}
+		case "-i":
+			if i+1 < len(c.Args) && c.Args[i+1] != "*" {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // loosely says whether a line of no known container may be of an init container: no other container of the pod has run.

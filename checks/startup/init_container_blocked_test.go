@@ -33,6 +33,17 @@ func withInit(name string, first bool, state kube.ContainerState, change ...func
 	}
 }
 
+// initArgs are what istio-init was started with.
+func initArgs(args ...string) func(*kube.Pod) {
+	return func(p *kube.Pod) {
+		for i := range p.Spec.InitContainers {
+			if p.Spec.InitContainers[i].Name == kube.InitContainer {
+				p.Spec.InitContainers[i].Args = args
+			}
+		}
+	}
+}
+
 func initRefused(container, address string) evidence.LogMessage {
 	return say(messages.ConnectionRefused, logOf(container), "dial tcp "+address+": connect: connection refused", 4, 500, api)
 }
@@ -73,6 +84,7 @@ func TestInitContainerBlocked(t *testing.T) {
 			p.Spec.Containers = p.Spec.Containers[:1]
 		})), nil, said(initRefused("migrate", "10.84.9.9:5432"))), Want: wants(checkstest.Want{Params: map[string]string{"native": "true"}})},
 		{Name: "Vault's agent is stuck, and its log isn't there", Request: ofPod, Put: inCluster(pods(stuck), nil, nil), Want: wants(checkstest.Want{Confidence: diagnose.Possible})},
+		{Name: "Vault's agent in a described pod, nothing excluded", Request: ofFiles, Put: file(evidence.Pods, pod(withInit(vault, false, running(3)), initArgs("-i", "*", "-x", "", "-b", "*", "-d", "15090"))), Want: wants(checkstest.Want{Summary: "has not ended: it comes after istio-init", Confidence: diagnose.Possible})},
 		{Name: "a described pod and a log", Request: ofFiles, Put: all(file(evidence.Pods, stuck), logged(say(messages.ConnectionRefused, "init.log", vaultLine, 4, 500, pasted))), Want: wants(checkstest.Want{Summary: "has not ended, refused 10.84.3.9:8200", Confidence: diagnose.Likely})},
 		{Name: "managed: nothing mesh-wide", Request: ofPod, Put: all(byGoogle, inCluster(pods(stuck), nil, said(initRefused(vault, vaultAt)))), Want: wants(checkstest.Want{Params: map[string]string{"in_cluster": ""}})},
 		{Name: "in the cluster", Request: ofPod, Put: all(byIstiod, inCluster(pods(stuck), nil, said(initRefused(vault, vaultAt)))), Want: wants(checkstest.Want{Params: map[string]string{"in_cluster": "the cluster has the Deployment istio-system/istiod"}})},
@@ -85,6 +97,9 @@ func TestInitContainerBlocked(t *testing.T) {
 		// It is not that.
 		{Name: "istio-init is last", Request: ofPod, Put: inCluster(pods(pod(withInit("migrate", true, waiting("CrashLoopBackOff"), crash))), nil, said(initRefused("migrate", "10.84.9.9:5432")))},
 		{Name: "it is there and does its work", Request: ofPod, Put: inCluster(pods(pod(withInit("migrate", false, terminated(3, 4, 0, "Completed")))), nil, nil)},
+		{Name: "a described pod, its annotation excludes something", Request: ofFiles, Put: file(evidence.Pods, pod(annotated(excludePorts, "8200"), withInit(vault, false, running(3)))), Outcome: diagnose.OutcomeSkipped},
+		{Name: "a described pod, the installation excludes something", Request: ofFiles, Put: file(evidence.Pods, pod(withInit(vault, false, running(3)), initArgs("-i", "*", "-x", "10.84.0.0/16", "-b", "*"))), Outcome: diagnose.OutcomeSkipped},
+		{Name: "a described pod, the CNI plugin", Request: ofFiles, Put: file(evidence.Pods, pod(withCNI, withInit(vault, false, running(3)))), Outcome: diagnose.OutcomeSkipped},
 		{Name: "it runs since a moment", Request: ofPod, Put: inCluster(pods(pod(withInit(vault, false, running(590)))), nil, nil)},
 		{Name: "it fails for something else", Request: ofPod, Put: inCluster(pods(pod(withInit("migrate", false, waiting("CrashLoopBackOff"), crash))), nil, nil)},
 		{Name: "another container was refused", Request: ofPod, Put: inCluster(pods(pod(withInit("migrate", false, waiting("CrashLoopBackOff"), crash))), nil, said(refusedAt("app", 4, 4)))},
