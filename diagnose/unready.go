@@ -23,7 +23,8 @@ const (
 // it may have nothing to do with the mesh; but nobody who asked calls it healthy.
 func unready(req Request, v *evidence.View) *Unseen {
 	t := req.Target
-	if t.Namespace == "" {
+	files := !t.Live() && !t.Kubernetes() // then every pod of theirs counts, and their times are of some other day
+	if t.Namespace == "" && !files {
 		return nil
 	}
 	pods, _ := evidence.Get(v, evidence.Pods)
@@ -35,18 +36,22 @@ func unready(req Request, v *evidence.View) *Unseen {
 	for _, b := range pods {
 		for i := range b.Items {
 			p := &b.Items[i]
-			if p.Namespace != t.Namespace || t.Pod != "" && p.Name != t.Pod || t.Workload != "" && !slices.Contains(of, owner(&p.Meta)) {
+			if !files && p.Namespace != t.Namespace || t.Pod != "" && p.Name != t.Pod || t.Workload != "" && !slices.Contains(of, owner(&p.Meta)) {
 				continue
 			}
-			if why := stuck(p, b.Source.Time); why != "" {
-				list, source = append(list, "pod "+p.Name+" is not ready: "+why), b.Source
+			seen, name := b.Source.Time, p.Name
+			if files {
+				seen, name = time.Time{}, p.Ref()
+			}
+			if why := stuck(p, seen); why != "" {
+				list, source = append(list, "pod "+name+" is not ready: "+why), b.Source
 			}
 		}
 	}
 	for _, b := range workloads {
 		for i := range b.Items {
 			w := &b.Items[i]
-			if len(list) > 0 || t.Pod != "" || w.Namespace != t.Namespace || t.Workload != "" && !slices.Contains(of, w.Kind+"/"+w.Name) || !podless(w, b.Source.Time) {
+			if files || len(list) > 0 || t.Pod != "" || w.Namespace != t.Namespace || t.Workload != "" && !slices.Contains(of, w.Kind+"/"+w.Name) || !podless(w, b.Source.Time) {
 				continue
 			}
 			list, source, key = append(list, w.Kind+" "+w.Name+" has no pods"), b.Source, evidence.Workloads.Name()
