@@ -422,5 +422,8 @@ type LogMessage struct {
 	Count       int
 	First, Last time.Time // zero where the lines carry no time
 	LastLine    int       // of the last occurrence: with Line it orders messages within a file
-	Source      Source
+	// Of is how many lines the whole text has that was handed in, by itself, to be explained; 0 where the message is of a log
+	// among other things, or of a live one: what is pasted by itself is the failure, a log's line may be of the past.
+	Of     int
+	Source Source
 }

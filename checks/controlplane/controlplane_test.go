@@ -85,6 +85,12 @@ func every(m evidence.LogMessage, n int, apart time.Duration) evidence.LogMessag
 	return m
 }
 
+// of is a message of a text of n lines that was handed in by itself.
+func of(n int, m evidence.LogMessage) evidence.LogMessage {
+	m.Of = n
+	return m
+}
+
 // logs records log messages.
 func logs(m ...evidence.LogMessage) func(*evidence.Set) {
 	return putFrom(evidence.LogMessages, m, pasted)

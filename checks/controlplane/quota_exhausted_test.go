@@ -20,6 +20,12 @@ func TestQuotaExhausted(t *testing.T) {
 		{Name: "a proxyless client", Request: files, Put: logs(many(ads(1, "ADS stream closed", "ResourceExhausted", quota), 2, 3)), Want: []checkstest.Want{{}}},
 		{Name: "repeated, with answers in between", Request: files, Put: logs(many(closed(10, "8", quota), 4, 40), came(20)), Want: []checkstest.Want{{}}},
 
+		{Name: "once, pasted by itself", Request: files, Put: logs(of(1, closed(1, "8", quota))),
+			Want: []checkstest.Want{{Summary: "for a quota (code 8), as far as one message tells: Quota exceeded", Confidence: diagnose.Possible}}},
+
+		{Name: "once, pasted with an answer after it", Request: files, Put: logs(of(2, closed(1, "8", quota)), of(2, came(2)))},
+		{Name: "once, in a log that goes on", Request: files, Put: logs(of(40, closed(10, "8", quota)))},
+		{Name: "too large, pasted by itself", Request: files, Put: logs(of(1, closed(1, "8", "grpc: received message larger than max (5242880 vs. 4194304)")))},
 		{Name: "once", Request: files, Put: logs(closed(10, "8", quota))},
 		{Name: "once, told to several watchers", Request: files, Put: logs(ads(1, "ADS stream closed", "ResourceExhausted", quota), many(ads(2, "error received from xDS stream", "ResourceExhausted", quota), 4, 5))},
 		{Name: "a message that is too large", Request: files, Put: logs(many(closed(10, "8", "grpc: received message larger than max (5242880 vs. 4194304)"), 4, 40))},

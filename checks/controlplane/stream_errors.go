@@ -3,6 +3,7 @@ package controlplane
 import (
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/meshdiag/meshdiag/checks/messages"
@@ -24,12 +25,14 @@ var StreamErrors = diagnose.Check{
 	},
 	Doc: diagnose.Doc{
 		Title: "Streams to the control plane keep failing",
-		Explanation: "The proxy's log reports the same failure of its xDS streams again and again, with no sign of success after it. " +
+		Explanation: "The proxy's log reports the same failure of its xDS streams again and again, with no sign of success after it; or a short text was pasted for one failure of theirs. " +
 			"While no stream holds, a proxy keeps the configuration it has; a new one has none.",
-		Quiet: "Streams that are renewed as a routine (code 13 without a text about every half hour, code 14 after a goaway NO_ERROR); codes 4, 8 and 14 once, as while a proxy starts; " +
+		Quiet: "Streams that are renewed as a routine (code 13 without a text about every half hour, code 14 after a goaway NO_ERROR); codes 4, 8 and 14 once in a log, as while a proxy starts (a text of up to five lines, explained by itself, is taken at its word where it says that no connection was made or that a request was turned down); " +
 			"failures with an answer of the control plane's after them; texts that another check knows (scopes, permissions, an API that is off, credentials, quota, configuration not found); a stream of load reports that is opened again now and then; " +
 			"a name that does not resolve, where it is not known to be the control plane's.",
 		Remedy: []diagnose.Step{
+			{If: "dns", Text: "The name did not resolve: ask from the workload, in a pod through its own resolver. A private zone for googleapis.com needs a record for this name too.",
+				Command: "dig +noall +comments +answer trafficdirector.googleapis.com"},
 			{If: "dial", Text: "The text says that no connection was made: from the workload, see whether the name resolves and the port answers.", Command: "curl -sv --max-time 10 https://trafficdirector.googleapis.com/ -o /dev/null"},
 			{If: "upstream", Text: "Envoy has no address for its control plane's cluster: see that the cluster which the bootstrap names for ADS resolves (DNS) and has the right host.",
 				Command: "curl -s 'http://localhost:15000/clusters' | grep -E 'trafficdirector|xds'"},
@@ -51,6 +54,7 @@ var hints = []struct {
 	param string
 	text  *regexp.Regexp
 }{
+	{"dns", unresolvedText},
 	{"upstream", regexp.MustCompile(`no healthy upstream`)},
 	{"dial", regexp.MustCompile(`no such host|[Dd]ialing|dial tcp|connection refused|i/o timeout|connection (?:failure|termination|timeout)|reset reason`)},
 	{"perimeter", regexp.MustCompile(`vpcServiceControls|organization's policy`)},
@@ -79,8 +83,13 @@ func streamErrors(req diagnose.Request, v *evidence.View) ([]diagnose.Cause, err
 				most, n = k, t
 			}
 		}
-		if n < 2 {
-			continue
+		alone := n < 2
+		if alone {
+			i := slices.IndexFunc(group, func(c closure) bool { return pastedAlone(c.LogMessage) && c.explicit() })
+			if i < 0 {
+				continue
+			}
+			most = group[i : i+1]
 		}
 		first := most[0]
 		c := diagnose.Cause{
@@ -92,6 +101,10 @@ func streamErrors(req diagnose.Request, v *evidence.View) ([]diagnose.Cause, err
 		}
 		if first.method == loadReports {
 			c.Summary = strings.Replace(c.Summary, "xDS streams", "load report streams", 1)
+		}
+		if alone {
+			c.Confidence = diagnose.Possible
+			c.Summary = fmt.Sprintf("%s, as far as one message tells (%s): %s.", first.meaning(), first.codeWord(), strings.TrimSuffix(clip(first.text, maxWords), "."))
 		}
 		for _, h := range hints {
 			if h.text.MatchString(first.text) {
@@ -107,6 +120,17 @@ func streamErrors(req diagnose.Request, v *evidence.View) ([]diagnose.Cause, err
 }
 
 var notFoundText = regexp.MustCompile(`(?i)not found`)
+
+// meaning says what a single failure tells.
+func (c closure) meaning() string {
+	switch {
+	case unresolvedText.MatchString(c.text):
+		return "The control plane's name did not resolve where the proxy runs"
+	case unconnectedText.MatchString(c.text):
+		return "The proxy got no connection to the control plane"
+	}
+	return "The control plane turned the proxy's request down"
+}
 
 // knownElsewhere says whether another check knows what this failure is.
 func (c closure) knownElsewhere() bool {

@@ -23,6 +23,12 @@ func TestStreamErrors(t *testing.T) {
 	echo := every(ads(3, "error received from xDS stream", "Unavailable", "connection refused"), 6, time.Minute)
 	repeated := func(code, text string) func(*evidence.Set) { return logs(many(closed(10, code, text), 5, 90)) }
 	retried := msg(messages.LoadReportFailed.ID, 4, "Load reporter stats stream/connection failure, will retry in 5000 ms.", nil)
+	const dialing = `connection error: desc = "transport: Error while dialing: dial tcp`
+	single := func(code, text string) func(*evidence.Set) { return logs(of(1, closed(1, code, text))) }
+	oneLoad := of(1, closed(1, "14", dialing+` 142.250.74.170:443: i/o timeout"`))
+	oneLoad.Fields["method"] = "StreamLoadStats"
+	agent := msg(messages.AgentUpstreamFailed.ID, 1, "failed to connect to upstream istiod.istio-system.svc:15012: context deadline exceeded",
+		map[string]string{"address": "istiod.istio-system.svc:15012", "text": "context deadline exceeded"})
 	checkstest.Run(t, StreamErrors, []checkstest.Case{
 		{Name: "unavailable, again and again", Request: files, Put: repeated("14", upstream), Unfilled: []string{"project"},
 			Want: []checkstest.Want{{Subject: "the proxy that wrote proxy.log", Summary: "xDS streams failed 5 times in proxy.log with code 14: upstream connect error", Confidence: diagnose.Likely,
@@ -40,6 +46,27 @@ func TestStreamErrors(t *testing.T) {
 		{Name: "proxyless, without a status", Request: files, Put: logs(many(eof, 4, 40)), Want: []checkstest.Want{{Summary: "no code: EOF"}}},
 		{Name: "a message that is too large", Request: files, Put: repeated("8", "grpc: received message larger than max (5242880 vs. 4194304)"), Want: []checkstest.Want{{Summary: "code 8"}}},
 
+		{Name: "pasted: the name", Request: files, Put: single("14", dialing+`: lookup trafficdirector.googleapis.com: no such host"`), Unfilled: []string{"project"},
+			Want: []checkstest.Want{{Summary: "The control plane's name did not resolve where the proxy runs, as far as one message tells (code 14)", Confidence: diagnose.Possible, Params: map[string]string{"dns": "yes"}}}},
+		{Name: "pasted: silence", Request: files, Put: single("14", dialing+` 142.250.74.170:443: i/o timeout"`),
+			Want: []checkstest.Want{{Summary: "The proxy got no connection to the control plane", Confidence: diagnose.Possible, Params: map[string]string{"dial": "yes"}}}},
+		{Name: "pasted: refused", Request: files, Put: single("14", dialing+` 142.250.74.170:443: connect: connection refused"`), Want: []checkstest.Want{{Summary: "The proxy got no connection", Confidence: diagnose.Possible}}},
+		{Name: "pasted: Envoy's reset", Request: files, Put: single("14", "upstream connect error or disconnect/reset before headers. reset reason: connection failure"), Want: []checkstest.Want{{Confidence: diagnose.Possible}}},
+		{Name: "pasted: turned down", Request: files, Put: single("3", "Invalid node id"), Want: []checkstest.Want{{Summary: "turned the proxy's request down, as far as one message tells (code 3): Invalid node id.", Confidence: diagnose.Possible}}},
+		{Name: "pasted: the agent", Request: files, Put: logs(of(1, agent)), Want: []checkstest.Want{{Summary: "The proxy got no connection", Confidence: diagnose.Possible}}},
+
+		{Name: "pasted: then an answer", Request: files, Put: logs(of(2, closed(1, "14", dialing+` 142.250.74.170:443: i/o timeout"`)), of(2, came(2)))},
+		{Name: "pasted: then a routine", Request: files, Put: logs(of(2, closed(1, "14", dialing+` 142.250.74.170:443: i/o timeout"`)), of(2, closed(2, "13", "")))},
+		{Name: "pasted: in a log that goes on", Request: files, Put: logs(of(60, closed(1, "14", dialing+` 142.250.74.170:443: i/o timeout"`)))},
+		{Name: "pasted: a routine", Request: files, Put: single("13", "")},
+		{Name: "pasted: a goaway", Request: files, Put: single("14", goaway)},
+		{Name: "pasted: a connection that ended", Request: files, Put: single("14", upstream)},
+		{Name: "pasted: as a proxy starts", Request: files, Put: single("14", "no healthy upstream")},
+		{Name: "pasted: a deadline", Request: files, Put: single("4", "Deadline Exceeded")},
+		{Name: "pasted: not found under code 3", Request: files, Put: single("3", "Traffic Director configuration was not found")},
+		{Name: "pasted: scopes", Request: files, Put: single("7", "Request had insufficient authentication scopes.")},
+		{Name: "pasted: quota", Request: files, Put: single("8", "Quota exceeded")},
+		{Name: "pasted: load reports", Request: files, Put: logs(oneLoad)},
 		{Name: "load reports that never hold", Request: files, Put: logs(every(retried, 20, 5*time.Second)),
 			Want: []checkstest.Want{{Summary: "load report streams failed 20 times", Confidence: diagnose.Likely}}},
 		{Name: "load reports, told by their stream", Request: files, Put: logs(loads, every(retried, 20, 5*time.Second)),

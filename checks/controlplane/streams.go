@@ -16,13 +16,16 @@ import (
 // The gRPC status codes that checks tell apart.
 // https://grpc.io/docs/guides/status-codes/
 const (
-	codeUnknown           = -1 // the message carries none
-	codeNotFound          = 5
-	codePermissionDenied  = 7
-	codeResourceExhausted = 8
-	codeInternal          = 13
-	codeUnavailable       = 14
-	codeUnauthenticated   = 16
+	codeUnknown            = -1 // the message carries none
+	codeInvalidArgument    = 3
+	codeNotFound           = 5
+	codePermissionDenied   = 7
+	codeResourceExhausted  = 8
+	codeFailedPrecondition = 9
+	codeUnimplemented      = 12
+	codeInternal           = 13
+	codeUnavailable        = 14
+	codeUnauthenticated    = 16
 )
 
 // codeNames are the codes by name, without underscores and in lower case: grpc-go writes "PermissionDenied", others
@@ -289,6 +292,32 @@ func byFile(list []closure) [][]closure {
 		out = append(out, groups[f])
 	}
 	return out
+}
+
+// pastedLines is how many lines a text has at most that somebody pasted for one message in it, with what stands around it.
+const pastedLines = 5
+
+// pastedAlone says whether a message is what a short text was pasted for: it came once, and there is no log around it that
+// could tell whether the failure passed.
+func pastedAlone(m evidence.LogMessage) bool { return m.Of > 0 && m.Of <= pastedLines && m.Count <= 1 }
+
+// The texts that tell by themselves that no connection was made. A connection that ended isn't among them: servers end them
+// when they restart. Neither is "no healthy upstream", which Envoy says once while it starts.
+var (
+	unresolvedText  = regexp.MustCompile(`no such host|[Dd]omain name does not exist|DNS resolution failed|[Nn]ame or service not known`)
+	unconnectedText = regexp.MustCompile(`i/o timeout|connection refused|no route to host|network is unreachable|reset reason: (?:local |remote )?connection (?:failure|timeout)|` +
+		`failed to connect to (?:upstream|all addresses)|failed to create upstream grpc client`)
+)
+
+// Codes with which a server turns a request down for what it is, so that it will not pass by itself.
+var refusals = []int{codeInvalidArgument, codePermissionDenied, codeFailedPrecondition, codeUnimplemented}
+
+// explicit says whether a single failure tells by itself that something is wrong.
+func (c closure) explicit() bool {
+	if c.method == loadReports || notFoundText.MatchString(c.text) {
+		return false
+	}
+	return unresolvedText.MatchString(c.text) || unconnectedText.MatchString(c.text) || c.text != "" && slices.Contains(refusals, c.code)
 }
 
 // echoSpan is over how long echoes of failures must be spread to tell of more than one: grpc-go tells each watcher of one

@@ -36,6 +36,30 @@ var (
 			`io.grpc.xds.XdsInitializationException: Fail to read bootstrap file`,
 		},
 	}
+	// GRPCGeneratorFailed says that Google's generator of bootstraps ended without writing one. what or doing is what it could not
+	// do, why or reason its reason; flags is set instead where two of its flags contradict each other, and name where the Mesh's name was refused. Other
+	// programs write "Failed to determine project ID", with a capital.
+	// https://github.com/GoogleCloudPlatform/traffic-director-grpc-bootstrap, main.go
+	GRPCGeneratorFailed = diagnose.Signature{
+		ID: "grpc-bootstrap-generator-failed",
+		Anchors: []string{
+			"Error: failed to determine project id: ", "Error: generating deployment info: ", "Error: unable to generate mesh id: ",
+			"flag cannot be specified while --generate-mesh-id", "Error: config-mesh may only contain ",
+		},
+		Pattern: `Error: (?P<what>failed to determine project id): (?P<why>could not (?:discover|parse) project id[^\n]{0,400})` +
+			`|Error: (?P<doing>generating deployment info|unable to generate mesh id): (?P<reason>[^\n]{0,400})` +
+			`|Error: (?P<flags>--config-mesh(?:-experimental)? flag cannot be specified while --generate-mesh-id(?:-experimental)? is also set)` +
+			`|Error: (?P<name>config-mesh may only contain letters, numbers, and '-')`,
+		Meaning: "Google's generator of gRPC bootstraps ended without writing one",
+		Examples: []string{
+			`Error: failed to determine project id: could not discover project id: failed communicating with metadata server: Get "http://metadata.google.internal/computeMetadata/v1/project/numeric-project-id": dial tcp: lookup metadata.google.internal on 10.0.0.10:53: no such host`,
+			`Error: generating deployment info: failed to determine GKE cluster name: metadata server returned status code 404 for url "http://metadata.google.internal/computeMetadata/v1/instance/attributes/cluster-name"`,
+			`Error: unable to generate mesh id: failed to determine GKE cluster locality: metadata server returned status code 404 for url "http://metadata.google.internal/computeMetadata/v1/instance/attributes/cluster-location"`,
+			`Error: --config-mesh flag cannot be specified while --generate-mesh-id is also set.`,
+			`Error: --config-mesh-experimental flag cannot be specified while --generate-mesh-id-experimental is also set.`,
+			`Error: config-mesh may only contain letters, numbers, and '-'. It must begin with a letter and must not exceed 64 characters in length`,
+		},
+	}
 	// GRPCBootstrapInvalid says that the client refused its bootstrap, and why.
 	GRPCBootstrapInvalid = diagnose.Signature{
 		ID: "grpc-bootstrap-invalid",

@@ -10,7 +10,7 @@ import (
 
 func TestProxylessSignatures(t *testing.T) {
 	checkstest.Signatures(t, []diagnose.Signature{
-		messages.GRPCBootstrapMissing, messages.GRPCBootstrapUnreadable, messages.GRPCBootstrapInvalid, messages.GRPCAuthorityUnknown,
+		messages.GRPCBootstrapMissing, messages.GRPCBootstrapUnreadable, messages.GRPCBootstrapInvalid, messages.GRPCGeneratorFailed, messages.GRPCAuthorityUnknown,
 		messages.GRPCNoAddresses, messages.GRPCListenerMissing,
 	})
 	for _, c := range []struct {
@@ -22,6 +22,11 @@ func TestProxylessSignatures(t *testing.T) {
 		{"a missing file", messages.GRPCBootstrapUnreadable, `xds: failed to read bootstrap config from file "/b.json": open /b.json: no such file or directory`, map[string]string{"file": "/b.json", "error": "no such file or directory"}},
 		{"escaped", messages.GRPCBootstrapUnreadable, `{"e":"failed to read bootstrap config from file \"/b.json\": open /b.json: permission denied"}`, map[string]string{"file": "/b.json", "error": "permission denied"}},
 		{"old", messages.GRPCBootstrapUnreadable, `xds: Failed to read bootstrap config: open /b.json: no such file or directory`, map[string]string{"path": "/b.json", "reason": "no such file or directory"}},
+		{"the generator", messages.GRPCGeneratorFailed, `Error: unable to generate mesh id: failed to determine GKE cluster name: x`, map[string]string{"doing": "unable to generate mesh id", "reason": "failed to determine GKE cluster name: x"}},
+		{"the generator's flags", messages.GRPCGeneratorFailed, `Error: --config-mesh flag cannot be specified while --generate-mesh-id is also set.`, map[string]string{"flags": "--config-mesh flag cannot be specified while --generate-mesh-id is also set"}},
+		{"the generator's warning", messages.GRPCGeneratorFailed, `Warning: failed to determine zone: could not discover instance zone: x`, nil},
+		{"Firebase's project", messages.GRPCGeneratorFailed, `Error: Failed to determine project ID: Error while making request: getaddrinfo ENOTFOUND metadata.google.internal.`, nil},
+		{"another tool's project", messages.GRPCGeneratorFailed, `Error: failed to determine project id: no default project is set`, nil},
 		{"a field of another program", messages.GRPCBootstrapInvalid, `key not found in bootstrap configuration`, nil},
 		{"another JSON", messages.GRPCBootstrapInvalid, `errors validating JSON: [field:loadBalancingConfig error:field not present]`, nil},
 		{"the field", messages.GRPCBootstrapInvalid, "xds: required field `xds_servers` not found in bootstrap configuration: {", map[string]string{"problem": "required field `xds_servers` not found in bootstrap"}},

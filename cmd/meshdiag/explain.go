@@ -27,7 +27,8 @@ log, text or JSON, alone or among other lines, it counts the requests by how the
 fields that are named as Envoy's are (response_flags=UH, "responseFlags": "UH"). Entries of Cloud Logging are read as gcloud
 prints them with --format=json. It asks no live system.
 
-Without FILE, or for -, it reads standard input. gzip is unpacked.
+Without FILE, or for -, it reads standard input. gzip is unpacked; archives are for diagnose -f. In a text of up to five
+lines, a single failure of a stream that may pass by itself is told as a possible cause; in a log it is a note.
 
 Exit status: 1 causes found, 3 nothing in it tells of a fault that is known, 2 usage or bad input.`,
 		Example: `  meshdiag explain envoy.log
@@ -101,6 +102,8 @@ func (f *serverFlags) explain(ctx context.Context, name string, in io.Reader) (*
 		return nil, usage("reading %s: %v", name, err)
 	case len(text) == 0:
 		return nil, usage("%s %v", name, pipeline.ErrEmpty)
+	case pipeline.IsArchive(text):
+		return nil, usage("%s %v", name, pipeline.ErrArchive)
 	case len(text) > maxArtifacts:
 		return nil, usage("%s is larger than the %d MiB that a server takes; without --server it is read here, whatever its size", name, maxArtifacts>>20)
 	}

@@ -148,7 +148,7 @@ func earlier(before []diagnose.Artifact, a diagnose.Artifact) int {
 // file reads one file, and tells what became of it: of an archive, of each of its files. left is what archives may still
 // unpack to; packet filter rules are gathered in loose.
 func (r *Reader) file(ctx context.Context, a diagnose.Artifact, set *evidence.Set, left *int64, loose *looseRules) []evidence.ArtifactFile {
-	in := &input{reader: r, ctx: ctx, name: a.Name, set: set, now: r.now(), baseline: a.Baseline, loose: loose}
+	in := &input{reader: r, ctx: ctx, name: a.Name, set: set, now: r.now(), baseline: a.Baseline, alone: a.Text, loose: loose}
 	if !a.Text {
 		if files, ok := in.archive(a.Data, left); ok {
 			r.log.Debug("archive read", "file", a.Name, "bytes", len(a.Data), "files", len(files))
@@ -183,7 +183,9 @@ type input struct {
 	recording string
 	// baseline says that the file is of a proxy that works: nothing in it is evidence of a fault.
 	baseline bool
-	loose    *looseRules
+	// alone says that it is a text handed in by itself to be explained.
+	alone bool
+	loose *looseRules
 }
 
 // source tells where facts of the file come from.

@@ -1,6 +1,8 @@
 package artifact
 
 import (
+	"path"
+	"regexp"
 	"strings"
 
 	"github.com/meshdiag/meshdiag/collect/envoyfacts"
@@ -8,9 +10,15 @@ import (
 	"github.com/meshdiag/meshdiag/evidence/envoy"
 )
 
+// emptyInitDump is what /init_dump prints where nothing is waited for.
+var emptyInitDump = regexp.MustCompile(`^\s*\{\s*\}\s*$`)
+
 // envoyAdmin reads what Envoy's admin interface prints. ok is false where the file is nothing of that.
 func (in *input) envoyAdmin(data []byte) (o outcome, ok bool) {
 	k := envoy.Recognise(data)
+	if k == envoy.Unrecognised && emptyInitDump.Match(data) && strings.Contains(path.Base(in.name), "init_dump") {
+		k = envoy.InitDumpOut // a proxy that waits for nothing: only the file's name tells what it is
+	}
 	if k == envoy.Unrecognised {
 		return outcome{}, false
 	}

@@ -157,6 +157,17 @@ func TestNotRecognised(t *testing.T) {
 	}
 }
 
+// TestEmptyInitDump holds that an empty object is what its file's name says, and nothing under another name.
+func TestEmptyInitDump(t *testing.T) {
+	set, files := collect(t, diagnose.Artifact{Name: "vm/init_dump.json", Data: []byte("{ }\n")}, diagnose.Artifact{Name: "x.json", Data: []byte("{}")})
+	if !files[0].Used || files[0].Kind != "envoy-init-dump" || files[1].Used {
+		t.Errorf("%+v", files)
+	}
+	if p := get(t, set, evidence.EnvoyPending); len(p) != 1 || len(p[0].Unready) != 0 {
+		t.Errorf("%+v", p)
+	}
+}
+
 func TestTextFlag(t *testing.T) {
 	_, files := collect(t, diagnose.Artifact{Name: "f", Data: []byte(envoyYAML), Text: true})
 	if files[0].Kind != "log" || files[0].Note != "no known message in 28 lines" {

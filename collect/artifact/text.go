@@ -150,6 +150,11 @@ func (in *input) scan(r io.Reader, kind string, v evidence.Vantage, always bool)
 		}
 		return unused("log: %v", err), true
 	}
+	if in.alone {
+		for i := range messages {
+			messages[i].Of = stats.Lines
+		}
+	}
 	var o outcome
 	if len(messages) == 0 {
 		o = used(kind, "no known message in %s", count(stats.Lines, "line"))

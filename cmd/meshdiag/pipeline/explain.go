@@ -33,11 +33,14 @@ const (
 // ErrEmpty says that a text to be explained holds nothing.
 var ErrEmpty = errors.New("is empty")
 
+// ErrArchive says that what is to be explained is an archive of files, not one text.
+var ErrArchive = errors.New("is an archive; explain reads one log or text, and meshdiag diagnose -f reads archives")
+
 // Explain reads a log or an error text of any length, and says what the messages in it that the checks know tell. It asks no
 // live system, and takes the same memory for a line as for a terabyte. name is how the report calls the text; gzip is
 // unpacked. A regular file is read from where it stands, in several places at once.
 //
-// Errors: [ErrEmpty], what reading gave, and ctx's own, where it ended first.
+// Errors: [ErrEmpty], [ErrArchive], what reading gave, and ctx's own, where it ended first.
 func Explain(ctx context.Context, name string, r io.Reader) (*diagnose.Report, error) {
 	scanner, err := logscan.New(checks.Signatures(), accesslog.Anchors()...)
 	if err != nil {
@@ -52,6 +55,9 @@ func Explain(ctx context.Context, name string, r io.Reader) (*diagnose.Report, e
 		return nil, fmt.Errorf("%s %w", name, ErrEmpty)
 	}
 	messages, stats, requests := found.messages, found.stats, found.requests.List()
+	for i := range messages {
+		messages[i].Of = stats.Lines
+	}
 	entry := evidence.ArtifactFile{Name: name, Kind: "log", Note: summary(stats) + requestNote(found.requests), Used: true}
 	engine, err := diagnose.New(diagnose.Config{Checks: checks.All(), Collectors: []diagnose.Collector{{
 		Name:     "log",
@@ -128,7 +134,7 @@ func scanNow(ctx context.Context, s *logscan.Scanner, name string, r io.Reader, 
 		switch at, err := f.Seek(0, io.SeekCurrent); {
 		case st.IsDir():
 			return scanned{}, fmt.Errorf("%s is a folder; a file was expected", name)
-		case st.Mode().IsRegular() && err == nil && st.Size() > at && !isGzip(f, at) && !isEntries(f, at):
+		case st.Mode().IsRegular() && err == nil && st.Size() > at && !isGzip(f, at) && !isEntries(f, at) && !isTar(f, at):
 			size := st.Size() - at
 			out.messages, out.stats, err = s.ScanFile(ctx, io.NewSectionReader(f, at, size), size, name, src)
 			return out, err
@@ -140,6 +146,15 @@ func scanNow(ctx context.Context, s *logscan.Scanner, name string, r io.Reader, 
 	if err != nil {
 		return scanned{}, fmt.Errorf("reading %s: %w", name, err)
 	}
+	head := make([]byte, tarHead)
+	n, err := io.ReadFull(in, head)
+	switch {
+	case err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF):
+		return scanned{}, fmt.Errorf("reading %s: %w", name, err)
+	case tarMagic(head[:n]):
+		return scanned{}, fmt.Errorf("%s %w", name, ErrArchive)
+	}
+	in = io.MultiReader(bytes.NewReader(head[:n]), in)
 	if in, err = entries(in); err != nil {
 		return scanned{}, fmt.Errorf("reading %s: %w", name, err)
 	}
@@ -197,6 +212,34 @@ func (s *stoppable) Read(p []byte) (int, error) {
 		return 0, fmt.Errorf("stopped: %w", err)
 	}
 	return s.r.Read(p)
+}
+
+const (
+	// tarHead is the length of a tar archive's first header, and tarMark where the mark stands in it.
+	// https://pubs.opengroup.org/onlinepubs/9799919799/utilities/pax.html
+	tarHead = 512
+	tarMark = 257
+)
+
+func tarMagic(head []byte) bool {
+	return len(head) == tarHead && bytes.HasPrefix(head[tarMark:], []byte("ustar"))
+}
+
+func isTar(f io.ReaderAt, at int64) bool {
+	head := make([]byte, tarHead)
+	n, _ := f.ReadAt(head, at)
+	return tarMagic(head[:n])
+}
+
+// IsArchive says whether a text is a tar archive, in gzip or not.
+func IsArchive(text []byte) bool {
+	in, err := unpacked(bytes.NewReader(text))
+	if err != nil {
+		return false
+	}
+	head := make([]byte, tarHead)
+	n, _ := io.ReadFull(in, head)
+	return tarMagic(head[:n])
 }
 
 var gzipMark = []byte{0x1f, 0x8b}

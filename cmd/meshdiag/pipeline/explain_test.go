@@ -1,6 +1,7 @@
 package pipeline
 
 import (
+	"archive/tar"
 	"bytes"
 	"compress/gzip"
 	"context"
@@ -171,6 +172,76 @@ func TestExplainTellsHarmlessFromUnknown(t *testing.T) {
 }
 
 // TestExplainCorpus holds that a real gateway's reconnects are no fault.
+// TestExplainPasted holds that a failure pasted by itself has its cause, and that the same line within a log has none.
+func TestExplainPasted(t *testing.T) {
+	const stream = "StreamAggregatedResources gRPC config stream closed: "
+	const dial = `14, connection error: desc = "transport: Error while dialing: dial tcp`
+	for text, want := range map[string]diagnose.CheckID{
+		stream + dial + `: lookup trafficdirector.googleapis.com: no such host"`:   "controlplane/stream-errors",
+		stream + dial + ` 142.250.74.170:443: i/o timeout"`:                        "controlplane/stream-errors",
+		stream + dial + ` 142.250.74.170:443: connect: connection refused"`:        "controlplane/stream-errors",
+		stream + "8, Quota exceeded for quota metric 'Stream requests'":            "controlplane/quota-exhausted",
+		stream + "3, Invalid node id":                                              "controlplane/stream-errors",
+		"failed to connect to upstream istiod.istio-system.svc:15012: i/o timeout": "controlplane/stream-errors",
+		stream + "13, ": "",
+		stream + `14, closing transport due to: connection error: desc = "error reading from server: EOF", received prior goaway: code: NO_ERROR, debug data: `: "",
+	} {
+		rep, err := Explain(t.Context(), "pasted", strings.NewReader(text+"\n"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		switch {
+		case want == "" && len(rep.Causes) > 0:
+			t.Errorf("%s: found %s", text, rep.Causes[0].Check)
+		case want != "" && (len(rep.Causes) != 1 || rep.Causes[0].Check != want || rep.Causes[0].Confidence != diagnose.Possible):
+			t.Errorf("%s: found %+v, want %s, possible", text, rep.Causes, want)
+		}
+		rep, err = Explain(t.Context(), "log", strings.NewReader(text+strings.Repeat("\n[info] nothing of note", 20)+"\n"))
+		if err != nil || len(rep.Causes) > 0 {
+			t.Errorf("%s, in a log: found %v (%v)", text, rep.Causes, err)
+		}
+	}
+}
+
+// TestExplainArchive holds that an archive is told from a log, wherever it comes from.
+func TestExplainArchive(t *testing.T) {
+	var b bytes.Buffer
+	w := tar.NewWriter(&b)
+	if err := w.WriteHeader(&tar.Header{Name: "envoy.log", Mode: 0o600, Size: int64(len(refused))}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.WriteString(w, refused); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for name, text := range map[string]string{"bundle.tar": b.String(), "bundle.tar.gz": zipped(t, b.String())} {
+		path := filepath.Join(t.TempDir(), name)
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		f, err := os.Open(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		for _, in := range []io.Reader{f, strings.NewReader(text)} {
+			if _, err := Explain(t.Context(), name, in); !errors.Is(err, ErrArchive) || err.Error() != name+" "+ErrArchive.Error() {
+				t.Errorf("%s: %v", name, err)
+			}
+		}
+		if !IsArchive([]byte(text)) {
+			t.Errorf("%s is not told from a text", name)
+		}
+	}
+	for _, text := range []string{"", refused, zipped(t, refused), strings.Repeat("ustar ", 200)} {
+		if IsArchive([]byte(text)) {
+			t.Errorf("%.40q is told to be an archive", text)
+		}
+	}
+}
+
 func TestExplainCorpus(t *testing.T) {
 	f, err := os.Open(filepath.Join("..", "..", "..", "..", "shared", "corpus", "logs", "istio-ingress-gateway.log"))
 	if err != nil {
