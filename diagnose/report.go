@@ -83,6 +83,8 @@ type Unseen struct {
 	Role       string
 	Command    string
 	Mandatory  bool // HEALTHY can't be given without it
+
+	derived bool // only for want of another fact
 }
 
 // Timing says how long what took.

@@ -122,13 +122,13 @@ func (e *Engine) report(req Request, set *evidence.Set, found []Finding, results
 	if doubt != nil {
 		rep.Unseen = slices.Insert(rep.Unseen, 0, *doubt)
 	}
-	e.verdict(req, rep, doubt)
+	e.verdict(req, rep, must, doubt)
 	return rep
 }
 
 // verdict decides: HEALTHY is given only where all that it rests on was seen, no check was left open, and what was asked about is
 // there and runs; doubt is what isn't or doesn't.
-func (e *Engine) verdict(req Request, rep *Report, doubt *Unseen) {
+func (e *Engine) verdict(req Request, rep *Report, must []evidence.Name, doubt *Unseen) {
 	open, besides := 0, 0
 	for _, r := range rep.Results {
 		switch {
@@ -157,6 +157,9 @@ func (e *Engine) verdict(req Request, rep *Report, doubt *Unseen) {
 	case !req.Target.Live() && !req.Target.Kubernetes():
 		rep.Verdict = Inconclusive
 		rep.Headline = "Nothing wrong was found in the files given; no live system was asked."
+	case len(lacking) > 0 && blind(rep, must) != "":
+		rep.Verdict = Inconclusive
+		rep.Headline = fmt.Sprintf("Nothing could be seen of %s: %s.", req.Target, strings.TrimSuffix(blind(rep, must), "."))
 	case len(lacking) > 0:
 		rep.Verdict = Inconclusive
 		rep.Headline = "Nothing wrong was found, but this could not be seen: " + strings.Join(lacking, ", ") + "."
@@ -173,6 +176,27 @@ func (e *Engine) verdict(req Request, rep *Report, doubt *Unseen) {
 			rep.Headline += " No destination was named, so where requests go was not followed."
 		}
 	}
+}
+
+// blind says why, where no live source told any fact that HEALTHY rests on; "" where one did. One reason is enough for a headline: whoever
+// is refused everywhere is refused for the same one mostly, and all are listed as unseen.
+func blind(rep *Report, must []evidence.Name) string {
+	if slices.ContainsFunc(rep.Observations, func(o evidence.Observation) bool {
+		return o.Known() && !o.Source.Pasted && slices.Contains(must, o.Name)
+	}) {
+		return ""
+	}
+	reason := ""
+	for _, u := range rep.Unseen {
+		switch {
+		case !u.Mandatory || u.derived:
+		case u.Source != (evidence.Source{}): // somebody tried
+			return u.Reason
+		case reason == "":
+			reason = u.Reason
+		}
+	}
+	return reason
 }
 
 func count(n int, one, many string) string {
@@ -198,6 +222,8 @@ func unseen(must []evidence.Name, obs []evidence.Observation, counted map[string
 		if errors.As(o.Err, &d) {
 			u.Permission, u.Role, u.Command = d.Permission, d.Role, d.Command
 		}
+		var m *evidence.Missing
+		u.derived = errors.As(o.Err, &m)
 		out = append(out, u)
 	}
 	for _, n := range must {

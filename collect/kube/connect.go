@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net/http"
 	"net/url"
 	"path/filepath"
@@ -55,8 +56,14 @@ func (a *API) load(file string) error {
 	rules.WarnIfAllMissing = false
 	rules.ExplicitPath = file
 	cfg, err := rules.Load()
-	if err != nil && file != "" {
-		return fmt.Errorf("the kubeconfig %s: %w", file, err)
+	var unreadable *fs.PathError
+	switch {
+	case err == nil || file == "":
+	case errors.As(err, &unreadable):
+		return fmt.Errorf("the kubeconfig %s: %w", file, unreadable.Err)
+	default:
+		// What the decoder says speaks of its own types.
+		return fmt.Errorf("%s is not a kubeconfig: YAML with apiVersion: v1, kind: Config, and contexts was expected", file)
 	}
 	if err != nil {
 		a.err = fmt.Errorf("reading the kubeconfig: %w", err)

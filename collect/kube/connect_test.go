@@ -31,7 +31,7 @@ func nowhere(t *testing.T) {
 func TestKubeconfigThatIsNone(t *testing.T) {
 	for _, test := range []struct{ name, file, want string }{
 		{"missing", filepath.Join(t.TempDir(), "absent"), "no such file"},
-		{"not YAML", write(t, "{{{"), "the kubeconfig"},
+		{"not YAML", write(t, "{{{"), "is not a kubeconfig"},
 		{"something else", write(t, "name: x\n"), "has no contexts"},
 		{"empty", write(t, ""), "has no contexts"},
 	} {
