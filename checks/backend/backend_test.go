@@ -1,13 +1,13 @@
 package backend
 
 import (
-	"errors"
 	"net/netip"
 	"os"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/meshdiag/meshdiag/checks/checkstest"
 	"github.com/meshdiag/meshdiag/diagnose"
 	"github.com/meshdiag/meshdiag/evidence"
 )
@@ -110,23 +110,11 @@ func putFrom[T any](k evidence.Key[T], x T, src evidence.Source) func(*evidence.
 	return func(s *evidence.Set) { evidence.Put(s, k, x, src) }
 }
 
-func deny(n evidence.Name) func(*evidence.Set) {
-	return func(s *evidence.Set) {
-		s.Fail(n, api, &evidence.Denied{What: "it", Permission: "some.permission.get", Err: errors.New("403")})
-	}
-}
+func deny(n evidence.Name) checkstest.Put { return checkstest.Deny(api, n) }
 
-func late(n evidence.Name) func(*evidence.Set) {
-	return func(s *evidence.Set) { s.FailLate(n, api, errors.New("context deadline exceeded")) }
-}
+func late(n evidence.Name) checkstest.Put { return checkstest.Late(api, n) }
 
-func all(f ...func(*evidence.Set)) func(*evidence.Set) {
-	return func(s *evidence.Set) {
-		for _, x := range f {
-			x(s)
-		}
-	}
-}
+func all(list ...checkstest.Put) checkstest.Put { return checkstest.All(list...) }
 
 // TestArea holds what all checks of the area have in common.
 func TestArea(t *testing.T) {

@@ -1,12 +1,12 @@
 package controlplane
 
 import (
-	"errors"
 	"os"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/meshdiag/meshdiag/checks/checkstest"
 	"github.com/meshdiag/meshdiag/diagnose"
 	"github.com/meshdiag/meshdiag/evidence"
 )
@@ -48,25 +48,13 @@ func putFrom[T any](k evidence.Key[T], x T, src evidence.Source) func(*evidence.
 }
 
 // deny records that an API refused to tell a fact.
-func deny(n evidence.Name) func(*evidence.Set) {
-	return func(s *evidence.Set) {
-		s.Fail(n, api, &evidence.Denied{What: "it", Permission: "some.permission.list", Err: errors.New("403")})
-	}
-}
+func deny(n evidence.Name) checkstest.Put { return checkstest.Deny(api, n) }
 
 // late records that the deadline came before a fact.
-func late(n evidence.Name) func(*evidence.Set) {
-	return func(s *evidence.Set) { s.FailLate(n, api, errors.New("context deadline exceeded")) }
-}
+func late(n evidence.Name) checkstest.Put { return checkstest.Late(api, n) }
 
 // all records several facts.
-func all(f ...func(*evidence.Set)) func(*evidence.Set) {
-	return func(s *evidence.Set) {
-		for _, x := range f {
-			x(s)
-		}
-	}
-}
+func all(list ...checkstest.Put) checkstest.Put { return checkstest.All(list...) }
 
 // msg is a log message as the log scan reports it, once, at a line of proxy.log.
 func msg(signature string, line int, text string, fields map[string]string) evidence.LogMessage {

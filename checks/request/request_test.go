@@ -4,6 +4,7 @@ import (
 	"errors"
 	"time"
 
+	"github.com/meshdiag/meshdiag/checks/checkstest"
 	"github.com/meshdiag/meshdiag/checks/messages"
 	"github.com/meshdiag/meshdiag/diagnose"
 	"github.com/meshdiag/meshdiag/evidence"
@@ -68,13 +69,7 @@ func late(n evidence.Name) func(*evidence.Set) {
 	return func(s *evidence.Set) { s.FailLate(n, file, nil) }
 }
 
-func puts(all ...func(*evidence.Set)) func(*evidence.Set) {
-	return func(s *evidence.Set) {
-		for _, f := range all {
-			f(s)
-		}
-	}
-}
+func puts(list ...checkstest.Put) checkstest.Put { return checkstest.All(list...) }
 
 var (
 	requests = evidence.AccessLogs.Name()

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"testing"
 
+	"github.com/meshdiag/meshdiag/checks/checkstest"
 	"github.com/meshdiag/meshdiag/diagnose"
 	"github.com/meshdiag/meshdiag/evidence"
 	"github.com/meshdiag/meshdiag/evidence/envoy"
@@ -124,13 +125,7 @@ func serving(port int) diagnose.Request {
 	return diagnose.Request{Target: t}
 }
 
-func all(puts ...func(*evidence.Set)) func(*evidence.Set) {
-	return func(s *evidence.Set) {
-		for _, p := range puts {
-			p(s)
-		}
-	}
-}
+func all(list ...checkstest.Put) checkstest.Put { return checkstest.All(list...) }
 
 func put[T any](k evidence.Key[T], v T) func(*evidence.Set) {
 	return func(s *evidence.Set) { evidence.Put(s, k, v, fromFile) }

@@ -1,7 +1,6 @@
 package vm
 
 import (
-	"errors"
 	"os"
 	"strings"
 	"testing"
@@ -101,23 +100,11 @@ var absent = put(evidence.GuestAttributes, evidence.GuestAttributeSet{Instance: 
 
 func beat(ago time.Duration) string { return noon.Add(-ago).Format(time.RFC3339) }
 
-func deny(n evidence.Name) func(*evidence.Set) {
-	return func(s *evidence.Set) {
-		s.Fail(n, api, &evidence.Denied{What: "it", Permission: "some.permission.get", Err: errors.New("403")})
-	}
-}
+func deny(n evidence.Name) checkstest.Put { return checkstest.Deny(api, n) }
 
-func late(n evidence.Name) func(*evidence.Set) {
-	return func(s *evidence.Set) { s.FailLate(n, api, errors.New("context deadline exceeded")) }
-}
+func late(n evidence.Name) checkstest.Put { return checkstest.Late(api, n) }
 
-func all(f ...func(*evidence.Set)) func(*evidence.Set) {
-	return func(s *evidence.Set) {
-		for _, x := range f {
-			x(s)
-		}
-	}
-}
+func all(list ...checkstest.Put) checkstest.Put { return checkstest.All(list...) }
 
 // serial is what the VM wrote to its first serial port.
 func serial(lines ...string) func(*evidence.Set) {

@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/meshdiag/meshdiag/checks/checkstest"
 	"github.com/meshdiag/meshdiag/checks/messages"
 	"github.com/meshdiag/meshdiag/diagnose"
 	"github.com/meshdiag/meshdiag/evidence"
@@ -40,13 +41,7 @@ const (
 
 type put = func(*evidence.Set)
 
-func all(puts ...put) put {
-	return func(s *evidence.Set) {
-		for _, p := range puts {
-			p(s)
-		}
-	}
-}
+func all(list ...checkstest.Put) checkstest.Put { return checkstest.All(list...) }
 
 // signatures are those of all checks of the area.
 var signatures = []diagnose.Signature{
