@@ -128,6 +128,8 @@ func TestUnready(t *testing.T) {
 	deleted := func(p *kube.Pod) { p.Deleted = clusterNow }
 	done := func(p *kube.Pod) { p.Status.Phase = "Succeeded" }
 	elsewhere := func(p *kube.Pod) { p.Namespace = "other" }
+	nowhere := deploymentNamed("checkout", 0, time.Hour)
+	nowhere.Namespace = ""
 	for _, tc := range []struct {
 		name   string
 		target Target
@@ -137,7 +139,7 @@ func TestUnready(t *testing.T) {
 		{"crashes", shop, []func(*evidence.Set){batch(evidence.Pods, "shop", podNamed("checkout-1", waits("CrashLoopBackOff")))}, "pod checkout-1 is not ready: container app is in CrashLoopBackOff. Nothing"},
 		{"crashes, in a file", Target{}, []func(*evidence.Set){batch(evidence.Pods, "", podNamed("checkout-1", waits("CrashLoopBackOff")))}, "pod shop/checkout-1 is not ready: container app is in CrashLoopBackOff. Nothing"},
 		{"not ready on some day, in a file", Target{}, []func(*evidence.Set){batch(evidence.Pods, "", podNamed("checkout-1", notReady(5*time.Minute)))}, ""},
-		{"no pods, in a file of some day", Target{}, []func(*evidence.Set){batch(evidence.Workloads, "", deploymentNamed("checkout", 0, time.Hour))}, ""},
+		{"no pods, in a file of some day", Target{}, []func(*evidence.Set){batch(evidence.Workloads, "", nowhere)}, ""},
 		{"no image", shop, []func(*evidence.Set){batch(evidence.Pods, "shop", podNamed("checkout-1", waits("ImagePullBackOff")))}, "pod checkout-1 is not ready: container app is in ImagePullBackOff"},
 		{"for minutes", shop, []func(*evidence.Set){batch(evidence.Pods, "shop", podNamed("checkout-1", notReady(5*time.Minute)))}, "pod checkout-1 is not ready: container app is not"},
 		{"many", shop, []func(*evidence.Set){batch(evidence.Pods, "shop", podNamed("a", waits("CrashLoopBackOff")), podNamed("b", waits("CrashLoopBackOff")), podNamed("c", waits("CrashLoopBackOff")), podNamed("d", waits("CrashLoopBackOff")))},
